@@ -1,0 +1,72 @@
+# `make help` lists the commands. Each does the set-up that it needs; doing it again costs nothing.
+
+PYTHON ?= python3
+BUILD := $(PYTHON) environments/build.py
+APP := .venv/app/bin
+DEV := .venv/dev/bin
+TOOLS := .venv/dev/packages/bin
+
+SOURCES := proto/generate.py client export orchestrator serving demo environments tests
+STACK ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-export setup-milvus setup-dev demo publish up down status test test-quick check format proto configs lock
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
+
+setup:  ## Build the environments that run Semblance on this host
+	@$(BUILD) app triton
+
+setup-export:  ## Build the environment that exports and trains models (torch, 6 GB)
+	@$(BUILD) export
+
+setup-milvus:  ## Build the environment of the real Milvus standalone server
+	@$(BUILD) milvus
+
+setup-dev:  # What the checks and tests need
+	@$(BUILD) dev
+
+demo: setup  ## Publish, start, index 240 items, search 60 unseen scenes, report, stop
+	@$(APP)/python -m demo.run
+
+publish: setup  ## Publish the demo's models into model_repository/
+	@$(APP)/semblance publish demo/weights/detector
+	@$(APP)/semblance publish demo/weights/embedder
+
+up: publish  ## Start Triton, Milvus and the orchestrator on this host (STACK="--milvus standalone" for options)
+	@$(APP)/semblance up $(STACK)
+
+down: setup  ## Stop what `make up` started
+	@$(APP)/semblance down
+
+status: setup  ## Say what runs, where, and whether it is ready
+	@$(APP)/semblance status
+
+test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
+	@$(BUILD) app triton milvus export
+	$(DEV)/python -m pytest --ignore tests/export
+	.venv/export/bin/python -m pytest tests/export
+
+test-quick: setup-dev  ## Run the tests that start no server
+	$(DEV)/python -m pytest tests/unit tests/fuzz
+
+check: setup-dev  ## Format, lint, types, generated files current
+	$(TOOLS)/ruff format --check $(SOURCES)
+	$(TOOLS)/ruff check $(SOURCES)
+	$(DEV)/python -m mypy
+	PATH="$(TOOLS):$$PATH" $(DEV)/python proto/generate.py --check
+	$(DEV)/python -m semblance.export.model_config --check model_repository
+
+format: setup-dev  ## Format the code and mend what the linter can
+	$(TOOLS)/ruff format $(SOURCES)
+	$(TOOLS)/ruff check --fix $(SOURCES)
+
+proto: setup-dev  ## Generate the stubs from proto/
+	PATH="$(TOOLS):$$PATH" $(DEV)/python proto/generate.py
+
+configs: setup-dev  ## Render model_repository/*/config.pbtxt from the contract
+	$(DEV)/python -m semblance.export.model_config --write model_repository
+
+lock:  ## Lock the environments anew from environments/*.in
+	@$(BUILD) --lock
