@@ -1,0 +1,184 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from semblance.client import _translate as translate
+from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, IN_FLIGHT, OPTIONS, STREAM_TIMEOUT
+from semblance.client._errors import SemblanceError, mapped
+from semblance.client._exchange import Protocol, exchange
+from semblance.client._filters import Filter
+from semblance.client._types import (
+    Box,
+    Counts,
+    ImageInput,
+    Item,
+    NewItem,
+    Objects,
+    Outcome,
+    SearchRequest,
+    SearchResult,
+)
+from semblance.v1 import catalog_pb2, catalog_pb2_grpc, search_pb2, search_pb2_grpc
+
+LIST_PAGE = 500
+"""Items fetched at a time while listing."""
+
+
+def search_protocol(timeout: float | None, in_flight: int, target: str) -> Protocol[SearchRequest, SearchResult]:
+    """Searches in a stream are numbered."""
+    numbers = count(1)
+
+    def encode(request: SearchRequest) -> tuple[str, search_pb2.SearchRequest]:
+        key = str(next(numbers))
+        return key, translate.search_message(request, key)
+
+    def decode(message: search_pb2.SearchStreamResponse) -> tuple[str, SearchResult | SemblanceError]:
+        return message.request_id, translate.stream_result(message)
+
+    return Protocol(encode, decode, timeout or STREAM_TIMEOUT, in_flight, target)
+
+
+def put_protocol(timeout: float | None, in_flight: int, target: str) -> Protocol[NewItem, Outcome]:
+    """Puts are known by the item's id."""
+
+    def encode(new: NewItem) -> tuple[str, catalog_pb2.PutRequest]:
+        return new.item_id, translate.put_message(new)
+
+    def decode(message: catalog_pb2.PutResponse) -> tuple[str, Outcome | SemblanceError]:
+        return message.item_id, translate.put_outcome(message)
+
+    return Protocol(encode, decode, timeout or STREAM_TIMEOUT, in_flight, target)
+
+
+class Client:
+    """A connection to Semblance. Threads may share one; close it, or use it in a `with` statement.
+
+        with Client() as client:
+            for hit in client.search("photo.jpg").objects[0].hits:
+                print(hit.item_id, hit.similarity)
+
+    Every method raises a `SemblanceError`. A call that finds the service unavailable is tried up to four
+    times within its deadline; nothing else is retried, and a delete is not.
+
+    Args:
+        target: host and port of the service.
+        timeout: seconds that one answer may take; by default 10, and 120 on a stream, as puts and `search_many` are.
+    """
+
+    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float | None = None) -> None:
+        self._target, self._timeout = target, timeout
+        self._channel = grpc.insecure_channel(target, OPTIONS)
+        self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
+        self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection and cancels what is in flight."""
+        self._channel.close()
+
+    def search(
+        self,
+        image: ImageInput,
+        *,
+        top_k: int = 10,
+        filter: Filter | None = None,  # noqa: A002
+        objects: Objects = "all",
+        boxes: Sequence[Box] = (),
+        min_detection_score: float | None = None,
+        min_similarity: float | None = None,
+        include_attributes: bool = False,
+        include_embeddings: bool = False,
+        include_timings: bool = False,
+    ) -> SearchResult:
+        """The catalogue items that a photo shows. `SearchRequest` explains the arguments."""
+        request = SearchRequest(
+            image,
+            top_k,
+            filter,
+            objects,
+            boxes,
+            min_detection_score,
+            min_similarity,
+            include_attributes,
+            include_embeddings,
+            include_timings,
+        )
+        message = translate.search_message(request)
+        with mapped(self._target):
+            return translate.search_result(self._searches.Search(message, timeout=self._timeout or CALL_TIMEOUT))
+
+    def search_many(
+        self, requests: Iterable[SearchRequest], *, in_flight: int = IN_FLIGHT
+    ) -> Iterator[tuple[SearchRequest, SearchResult | SemblanceError]]:
+        """Searches over one stream, `in_flight` at a time; yields each request with its result as it comes.
+
+        The order is not kept. A search that fails is yielded with its error and does not end the others; what
+        ends them all is raised. Nothing is sent before the first result is asked for.
+        """
+        protocol = search_protocol(self._timeout, in_flight, self._target)
+        yield from exchange(self._searches.SearchStream, protocol, requests)
+
+    def put(
+        self, items: Iterable[NewItem], *, in_flight: int = IN_FLIGHT
+    ) -> Iterator[tuple[NewItem, Outcome | SemblanceError]]:
+        """Puts items over one stream, `in_flight` at a time, and yields each with its outcome as it comes.
+
+        An item with an outcome is durable and searchable. The order is not kept, except that an item waits
+        for an earlier one of the same id. An item that fails is yielded with its error and does not end the
+        others; what ends them all is raised. Nothing is sent before the first outcome is asked for.
+        """
+        protocol = put_protocol(self._timeout, in_flight, self._target)
+        yield from exchange(self._catalog.Put, protocol, items)
+
+    def put_item(self, item: NewItem) -> Outcome:
+        """Puts one item; when this returns, it is durable and searchable."""
+        [(_, outcome)] = self.put([item])
+        if isinstance(outcome, SemblanceError):
+            raise outcome
+        return outcome
+
+    def get(self, item_id: str, *, include_image_data: bool = False) -> Item:
+        """An item, with its images' original bytes where asked for; NotFoundError where there is none."""
+        request = catalog_pb2.GetRequest(item_id=item_id, include_image_data=include_image_data)
+        with mapped(self._target):
+            return translate.item(self._catalog.Get(request, timeout=self._timeout or CALL_TIMEOUT))
+
+    def delete(self, item_id: str) -> None:
+        """Deletes an item; NotFoundError where there is none."""
+        request = catalog_pb2.DeleteRequest(item_id=item_id)
+        with mapped(self._target):
+            self._catalog.Delete(request, timeout=self._timeout or CALL_TIMEOUT)
+
+    def count(self) -> Counts:
+        """How much the catalogue holds."""
+        request = catalog_pb2.CountRequest()
+        with mapped(self._target):
+            return translate.counts(self._catalog.Count(request, timeout=self._timeout or CALL_TIMEOUT))
+
+    def list(self) -> Iterator[Item]:
+        """All items, ordered by id, fetched as they are iterated; without their images' bytes."""
+        request = catalog_pb2.ListRequest(page_size=LIST_PAGE)
+        while True:
+            with mapped(self._target):
+                page = self._catalog.List(request, timeout=self._timeout or CALL_TIMEOUT)
+            yield from map(translate.item, page.items)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

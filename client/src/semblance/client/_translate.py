@@ -1,0 +1,250 @@
+"""Between the types of this client and the messages of the wire. Pure functions, but for reading image files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC
+from pathlib import Path
+
+from google.protobuf.duration_pb2 import Duration
+
+from semblance.client import _filters as filters
+from semblance.client._errors import (
+    InternalError,
+    InvalidArgumentError,
+    InvalidImageError,
+    SemblanceError,
+    from_failure,
+)
+from semblance.client._filters import Attribute, Filter, Operator
+from semblance.client._types import (
+    Box,
+    Counts,
+    Hit,
+    ImageInput,
+    Item,
+    ItemImage,
+    NewItem,
+    ObjectHits,
+    Objects,
+    Outcome,
+    SearchRequest,
+    SearchResult,
+    Source,
+    Timings,
+)
+from semblance.v1 import catalog_pb2, item_pb2, search_pb2
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""The largest message that goes over the wire, in either direction."""
+
+_OBJECTS: dict[Objects, search_pb2.SearchOptions.Objects.ValueType] = {
+    "all": search_pb2.SearchOptions.ALL,
+    "largest": search_pb2.SearchOptions.LARGEST,
+    "whole_image": search_pb2.SearchOptions.WHOLE_IMAGE,
+}
+_OPERATORS: dict[Operator, item_pb2.Comparison.Operator.ValueType] = {
+    operator: item_pb2.Comparison.Operator.Value(operator.name) for operator in Operator
+}
+_SOURCES: dict[int, Source] = {search_pb2.ObjectHits.Source.Value(source.name): source for source in Source}
+_OUTCOMES: dict[int, Outcome] = {catalog_pb2.PutResponse.Outcome.Value(outcome.name): outcome for outcome in Outcome}
+
+
+def image_bytes(image: ImageInput) -> bytes:
+    """The image's bytes, read where it is a path.
+
+    Raises:
+        InvalidImageError: the file can't be read.
+    """
+    if isinstance(image, bytes):
+        return image
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise InvalidImageError(f"cannot read {image}: {error.strerror}") from error
+
+
+def search_message(request: SearchRequest, request_id: str = "") -> search_pb2.SearchRequest:
+    """The request as a message.
+
+    Raises:
+        InvalidImageError: the image is a file that can't be read.
+        InvalidArgumentError: the image is too large for a message.
+    """
+    if request.objects not in _OBJECTS:
+        raise ValueError(f"objects is {request.objects!r}, but must be one of {', '.join(map(repr, _OBJECTS))}")
+    options = search_pb2.SearchOptions(
+        top_k=request.top_k,
+        filter=None if request.filter is None else filter_message(request.filter),
+        objects=search_pb2.SearchOptions.OBJECTS_UNSPECIFIED if request.boxes else _OBJECTS[request.objects],
+        boxes=[item_pb2.Box(x1=box.x1, y1=box.y1, x2=box.x2, y2=box.y2) for box in request.boxes],
+        include_attributes=request.include_attributes,
+        include_embeddings=request.include_embeddings,
+        include_timings=request.include_timings,
+    )
+    if request.boxes and request.objects != "all":
+        raise ValueError(f"boxes exclude objects={request.objects!r}: give one of the two")
+    if request.min_detection_score is not None:
+        options.min_detection_score = request.min_detection_score
+    if request.min_similarity is not None:
+        options.min_similarity = request.min_similarity
+    return search_pb2.SearchRequest(
+        request_id=request_id, image=_fitting([image_bytes(request.image)])[0], options=options
+    )
+
+
+def put_message(new: NewItem) -> catalog_pb2.PutRequest:
+    """The item as a message.
+
+    Raises:
+        InvalidImageError: an image is a file that can't be read.
+        InvalidArgumentError: the images are too large for a message.
+    """
+    images = _fitting([image_bytes(image) for image in new.images])
+    return catalog_pb2.PutRequest(
+        item=item_pb2.Item(
+            item_id=new.item_id,
+            attributes={name: value_message(value) for name, value in new.attributes.items()},
+            images=[item_pb2.ItemImage(data=data) for data in images],
+        )
+    )
+
+
+def value_message(value: Attribute) -> item_pb2.Value:
+    match value:
+        case bool():
+            return item_pb2.Value(bool_value=value)
+        case int():
+            return item_pb2.Value(int_value=value)
+        case float():
+            return item_pb2.Value(double_value=value)
+        case str():
+            return item_pb2.Value(string_value=value)
+    raise TypeError(f"an attribute is {value!r} ({type(value).__name__}), but must be a str, int, float or bool")
+
+
+def filter_message(node: Filter) -> item_pb2.Filter:
+    match node:
+        case filters.Comparison(field, operator, values):
+            comparison = item_pb2.Comparison(
+                field=field, operator=_OPERATORS[operator], values=[value_message(value) for value in values]
+            )
+            return item_pb2.Filter(comparison=comparison)
+        case filters.All(nodes):
+            return item_pb2.Filter(all=item_pb2.FilterList(filters=map(filter_message, nodes)))
+        case filters.Any(nodes):
+            return item_pb2.Filter(any=item_pb2.FilterList(filters=map(filter_message, nodes)))
+        case filters.Not(inner):
+            message = item_pb2.Filter()
+            # `not` is a keyword of Python.
+            getattr(message, "not").CopyFrom(filter_message(inner))
+            return message
+    raise TypeError(f"a filter is made with field(...) and &, | and ~, not {node!r}")
+
+
+def search_result(message: search_pb2.SearchResponse) -> SearchResult:
+    return SearchResult(
+        release=message.release,
+        image_width=message.image_width,
+        image_height=message.image_height,
+        objects=tuple(map(_object_hits, message.objects)),
+        nothing_detected=message.nothing_detected,
+        timings=_timings(message.timings) if message.HasField("timings") else None,
+    )
+
+
+def stream_result(message: search_pb2.SearchStreamResponse) -> SearchResult | SemblanceError:
+    """The result, or the error as a value, of one request of a stream."""
+    match message.WhichOneof("result"):
+        case "response":
+            return search_result(message.response)
+        case "failure":
+            return from_failure(message.failure)
+    return InternalError("the service answered with neither a result nor a failure")
+
+
+def put_outcome(message: catalog_pb2.PutResponse) -> Outcome | SemblanceError:
+    """What the put did, or the error as a value."""
+    match message.WhichOneof("result"):
+        case "outcome" if message.outcome in _OUTCOMES:
+            return _OUTCOMES[message.outcome]
+        case "failure":
+            return from_failure(message.failure)
+    return InternalError("the service answered with neither an outcome nor a failure")
+
+
+def item(message: item_pb2.Item) -> Item:
+    return Item(
+        item_id=message.item_id,
+        attributes=_attributes(message.attributes),
+        images=tuple(
+            ItemImage(image.image_id, image.width, image.height, image.vectors, image.data or None)
+            for image in message.images
+        ),
+        created_at=message.created_at.ToDatetime(UTC),
+        updated_at=message.updated_at.ToDatetime(UTC),
+    )
+
+
+def counts(message: catalog_pb2.CountResponse) -> Counts:
+    return Counts(message.items, message.images, message.vectors)
+
+
+def _fitting(images: list[bytes]) -> list[bytes]:
+    """The images, if a message can carry them: the rest of it is given a MiB."""
+    total, limit = sum(map(len, images)), MAX_MESSAGE_BYTES - 2**20
+    if total > limit:
+        raise InvalidArgumentError(
+            f"the images have {total / 2**20:.1f} MiB, but one request carries at most {limit >> 20} MiB"
+        )
+    return images
+
+
+def _object_hits(message: search_pb2.ObjectHits) -> ObjectHits:
+    source = _SOURCES[message.source]
+    detected = source is Source.DETECTED
+    return ObjectHits(
+        source=source,
+        box=_box(message.box),
+        score=message.score if detected else None,
+        class_name=message.class_name if detected else None,
+        hits=tuple(
+            Hit(hit.item_id, hit.similarity, hit.image_id, _box(hit.box), _attributes(hit.attributes))
+            for hit in message.hits
+        ),
+        embedding=tuple(message.embedding) or None,
+    )
+
+
+def _box(message: item_pb2.Box) -> Box:
+    return Box(message.x1, message.y1, message.x2, message.y2)
+
+
+def _timings(message: search_pb2.Timings) -> Timings:
+    stages: Iterable[Duration] = (
+        message.decode,
+        message.detect,
+        message.crop,
+        message.embed,
+        message.search,
+        message.total,
+    )
+    return Timings(*(stage.seconds + stage.nanos / 1e9 for stage in stages))
+
+
+def _attributes(messages: Mapping[str, item_pb2.Value]) -> dict[str, Attribute]:
+    return {name: attribute for name, value in messages.items() if (attribute := _attribute(value)) is not None}
+
+
+def _attribute(message: item_pb2.Value) -> Attribute | None:
+    """None for a kind of value that a newer service may send and this version does not know."""
+    match message.WhichOneof("kind"):
+        case "string_value":
+            return message.string_value
+        case "int_value":
+            return message.int_value
+        case "double_value":
+            return message.double_value
+        case "bool_value":
+            return message.bool_value
+    return None

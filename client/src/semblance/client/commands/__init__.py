@@ -1,0 +1,1 @@
+"""The `semblance` command, and the subcommands that talk to the service."""

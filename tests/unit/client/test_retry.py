@@ -1,0 +1,72 @@
+"""What is tried again, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from semblance.client import (
+    Client,
+    DeadlineExceededError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidImageError,
+    NewItem,
+    OverloadedError,
+    SearchRequest,
+    UnavailableError,
+)
+from semblance.client.testing import FakeSemblance
+
+
+def test_an_unavailable_service_is_tried_again(fake: FakeSemblance, client: Client) -> None:
+    fake.fail(UnavailableError("the database is away"), times=2)
+    assert client.count().items == 0
+    assert fake.received["Count"] == 3
+
+
+def test_a_service_that_stays_unavailable_is_given_up(fake: FakeSemblance, client: Client) -> None:
+    fake.fail(UnavailableError("the database is away"), times=100)
+    with pytest.raises(UnavailableError, match="the database is away"):
+        client.count()
+    assert fake.received["Count"] == 4
+
+
+def test_the_largest_image_is_tried_again_too(fake: FakeSemblance, client: Client) -> None:
+    fake.fail(UnavailableError("a moment"), times=2)
+    with pytest.raises(InvalidImageError):
+        client.search(bytes(16 * 2**20))
+    assert fake.received["Search"] == 3
+
+
+@pytest.mark.parametrize("error", [OverloadedError("busy"), InternalError("defect 1")])
+def test_nothing_else_is_tried_again(fake: FakeSemblance, client: Client, error: Exception) -> None:
+    fake.fail(error)  # type: ignore[arg-type]
+    with pytest.raises(type(error)):
+        client.count()
+    assert fake.received["Count"] == 1
+
+
+def test_a_delete_is_not_tried_again(fake: FakeSemblance, client: Client, picture: Callable[[int], bytes]) -> None:
+    client.put_item(NewItem("mug", [picture(1)]))
+    fake.fail(UnavailableError("a moment"))
+    with pytest.raises(UnavailableError):
+        client.delete("mug")
+    assert fake.received["Delete"] == 1
+
+
+def test_a_call_that_is_not_answered_ends_at_its_deadline(fake: FakeSemblance) -> None:
+    with Client(fake.target, timeout=0.3) as client, fake.hold():
+        with pytest.raises(DeadlineExceededError, match=fake.target):
+            client.count()
+        with pytest.raises(DeadlineExceededError, match=r"within 0\.3 s"):
+            client.put_item(NewItem("mug", [b"x"]))
+        with pytest.raises(DeadlineExceededError, match=r"within 0\.3 s"):
+            list(client.search_many([SearchRequest(b"x")]))
+
+
+def test_what_no_message_can_carry_is_refused_before_it_is_sent(fake: FakeSemblance, client: Client) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"64\.0 MiB"):
+        client.search(bytes(64 * 2**20))
+    assert not fake.received
