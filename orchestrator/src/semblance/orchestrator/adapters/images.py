@@ -1,0 +1,134 @@
+"""`ImageStore` over fsspec: a folder or an S3 bucket."""
+
+import asyncio
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from fsspec.implementations.local import LocalFileSystem
+
+from semblance.orchestrator.errors import DependencyUnavailable, NotFound
+
+T = TypeVar("T")
+
+# Files read and written at once.
+THREADS = 16
+# For one file, waiting for a thread included, in seconds.
+CALL_TIMEOUT = 30.0
+
+# fsspec's options by protocol; credentials and endpoint come from AWS' and fsspec's usual variables.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "file": {},
+    "s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 15, "retries": {"max_attempts": 2}}},
+}
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+class FileImageStore:
+    """Keeps each file under the first two digits of its digest: `ab/abcdef…`."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is `file://folder`, which is made where it is missing, or `s3://bucket/prefix`, whose bucket is there.
+
+        Raises ValueError for another protocol.
+        """
+        protocol = url.partition("://")[0]
+        if protocol not in OPTIONS:
+            raise ValueError(f"the image store is {url!r}; it must be file://folder or s3://bucket/prefix")
+        self._url = url
+        self._files, self._root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **OPTIONS[protocol])
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def write(self, image_id: str, data: bytes) -> None:
+        path = self._path(image_id)
+        try:
+            if isinstance(self._files, LocalFileSystem):
+                await self._run(lambda: _write_durably(Path(path), data))
+            else:
+                await self._run(lambda: self._files.pipe_file(path, data))
+        except FileNotFoundError as error:
+            raise DependencyUnavailable(f"the image store {self._url} is not there; create it") from error
+
+    async def read(self, image_id: str) -> bytes:
+        path = self._path(image_id)
+        try:
+            return await self._run(lambda: bytes(self._files.cat_file(path)))
+        except FileNotFoundError as error:
+            if _code(error) == "NoSuchBucket":
+                raise DependencyUnavailable(f"the image store {self._url} is not there; create it") from error
+            raise NotFound(f"there is no image {image_id}") from None
+
+    def _path(self, image_id: str) -> str:
+        return f"{self._root}/{image_id[:2]}/{image_id}"
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """`work` in a thread. Raises DependencyUnavailable for every failure but FileNotFoundError."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except TimeoutError as error:
+            raise DependencyUnavailable(
+                f"the image store {self._url} does not answer within {CALL_TIMEOUT:.3g} s"
+            ) from error
+        except FileNotFoundError:
+            raise
+        except (OSError, BotoCoreError, ClientError) as error:
+            raise DependencyUnavailable(f"the image store {self._url} can't be used: {_reason(error)}") from error
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """A reader sees the whole file or none, and a power cut after this returns takes nothing away."""
+    _make_folder(path.parent)
+    if not path.is_file() or path.stat().st_size != len(data):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    _sync_folder(path.parent)
+
+
+def _make_folder(path: Path) -> None:
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "access is denied"
+    return _REASONS.get(getattr(error, "errno", None) or 0, "it does not answer")
+
+
+def _code(error: OSError) -> str:
+    """S3's name for the failure."""
+    cause = error.__cause__
+    return str(cause.response["Error"]["Code"]) if isinstance(cause, ClientError) else ""

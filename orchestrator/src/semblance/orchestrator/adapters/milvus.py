@@ -1,0 +1,298 @@
+"""`VectorIndex` over Milvus: standalone, cluster or Lite.
+
+Searches run at *bounded* consistency, which costs no waiting. What makes an acknowledged write searchable at once is
+that the write itself waits for a read at *strong* consistency, which Milvus answers once it has taken in all writes
+before it (up to one time tick, 200 ms). Milvus Lite is one process without ticks, and is not asked. Where a collection
+is served by several replicas, another replica may lag behind, by no more than Milvus' `gracefulTime` (5 seconds).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus import AsyncMilvusClient, DataType, MilvusClient
+from pymilvus.client.types import LoadState, Status
+from pymilvus.exceptions import MilvusException
+
+from semblance.orchestrator.adapters.expression import (
+    Membership,
+    equal_to_one_of,
+    expression,
+    one_of,
+    text,
+    text_list,
+)
+from semblance.orchestrator.box import Box
+from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, SemblanceError
+from semblance.orchestrator.filter import Filter
+from semblance.orchestrator.ports import IndexRow, Neighbour
+from semblance.orchestrator.release import Release
+
+# Lengths of VARCHAR fields, in bytes of UTF-8: an item id has up to 256 characters.
+KEY_LENGTH = 128
+ITEM_ID_LENGTH = 1024
+IMAGE_ID_LENGTH = 128
+
+METRIC = "COSINE"
+HIT_FIELDS = ["item_id", "image_id", "x1", "y1", "x2", "y2"]
+# Rows in one request; 1,000 of 2048 numbers are 8 MB, and Milvus accepts 64 MB.
+ROWS_PER_REQUEST = 1000
+# For a new connection, in seconds.
+CONNECT_TIMEOUT = 5.0
+# pymilvus' own time limit is this much longer than ours, so that only ours ends a call, in seconds.
+MARGIN = 1.0
+
+# pymilvus pings idle connections every 10 seconds, and gRPC's servers, Milvus Lite among them, hang up on that.
+GRPC_OPTIONS = {
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_permit_without_calls": 0,
+    # A new connection is not to share the old one's back-off, which grows to two minutes.
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+}
+
+# `status.code` of a collection that is missing or not loaded: `ErrCollectionNotFound`, `ErrCollectionNotLoaded` of
+# `pkg/util/merr/errors.go` in milvus-io/milvus.
+MISSING = 100
+NOT_LOADED = 101
+
+log = logging.getLogger(__name__)
+# What it logs, with a traceback, it also raises.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+
+class MilvusIndex:
+    """Connects when first used, and again by itself when the connection is lost."""
+
+    def __init__(self, uri: str, token: str = "") -> None:
+        self._uri = uri
+        self._token = token
+        self._connecting = asyncio.Lock()
+        self._client: AsyncMilvusClient | None = None
+        self._lite = False
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def create(self, release: Release, timeout: float) -> None:
+        async with self._call("create the collection", release, timeout):
+            # Not AsyncMilvusClient: its create_index needs AllocTimestamp, which Milvus Lite does not have.
+            await asyncio.to_thread(_create, self._uri, self._token, release, timeout)
+
+    async def check(self, release: Release, timeout: float) -> None:
+        async with self._call("describe the collection", release, timeout) as client:
+            await _check(client, release, timeout)
+
+    async def upsert(self, release: Release, rows: Sequence[IndexRow], timeout: float) -> None:
+        async with self._collection_call("upsert", release, timeout) as client:
+            for start in range(0, len(rows), ROWS_PER_REQUEST):
+                data = [_row(row) for row in rows[start : start + ROWS_PER_REQUEST]]
+                await client.upsert(release.collection, data, timeout=timeout + MARGIN)
+            if rows and not self._lite:
+                await _keys(client, release, f"key == {text(rows[0].key)}", timeout)
+
+    async def delete(self, release: Release, item_id: str, keep: Collection[str], timeout: float) -> None:
+        condition = f"item_id == {text(item_id)}"
+        if keep:
+            condition = f"({condition}) and (not (key in {text_list(sorted(keep))}))"
+        async with self._collection_call("delete", release, timeout) as client:
+            keys = await _keys(client, release, condition, timeout)
+            if not keys:
+                return
+            await client.delete(release.collection, ids=keys, timeout=timeout + MARGIN)
+            # AsyncMilvusClient.delete does not look at the answer's status: what is still there was not deleted.
+            if left := await _keys(client, release, condition, timeout):
+                raise DependencyUnavailable(f"Milvus did not delete {len(left)} vectors of item {item_id!r}; try again")
+
+    async def search(
+        self,
+        release: Release,
+        vectors: NDArray[np.float32],
+        limit: int,
+        where: Filter | None,
+        include_attributes: bool,
+        timeout: float,
+    ) -> list[list[Neighbour]]:
+        if not len(vectors):
+            return []
+        async with self._collection_call("search", release, timeout) as client:
+            answers = await client.search(
+                release.collection,
+                data=list(vectors),
+                anns_field="vector",
+                limit=limit,
+                filter="" if where is None else expression(where, self._membership),
+                search_params={"metric_type": METRIC, "params": {"ef": max(release.index.ef, limit)}},
+                output_fields=[*HIT_FIELDS, "attributes"] if include_attributes else HIT_FIELDS,
+                consistency_level="Bounded",
+                timeout=timeout + MARGIN,
+            )
+            return [[_neighbour(hit) for hit in answer] for answer in answers]
+
+    @property
+    def _membership(self) -> Membership:
+        return equal_to_one_of if self._lite else one_of
+
+    @asynccontextmanager
+    async def _call(self, action: str, release: Release, timeout: float) -> AsyncIterator[AsyncMilvusClient]:
+        """The connected client, for at most `timeout` seconds; maps every failure of what is done with it."""
+        try:
+            async with asyncio.timeout(timeout):
+                yield await self._connected()
+        except TimeoutError:
+            raise DeadlineExceeded(f"Milvus did not {action} within {timeout:.3g} seconds") from None
+        except (MilvusException, grpc.RpcError) as error:
+            raise _translated(error, action, release, self._uri) from error
+
+    @asynccontextmanager
+    async def _collection_call(self, action: str, release: Release, timeout: float) -> AsyncIterator[AsyncMilvusClient]:
+        """`_call`, and where Milvus fails, a look at whether the collection is the release's, and loaded."""
+        async with self._call(action, release, timeout) as client:
+            try:
+                yield client
+            except MilvusException as error:
+                if error.code not in (Status.CONNECT_FAILED, MISSING):
+                    await _check(client, release, timeout)
+                raise
+
+    async def _connected(self) -> AsyncMilvusClient:
+        async with self._connecting:
+            if self._client is None:
+                client = AsyncMilvusClient(
+                    self._uri, token=self._token, timeout=CONNECT_TIMEOUT, dedicated=True, grpc_options=GRPC_OPTIONS
+                )
+                version = await client.get_server_version(timeout=CONNECT_TIMEOUT)
+                self._lite = version.startswith("milvus_lite")
+                self._client = client
+            return self._client
+
+
+def _create(uri: str, token: str, release: Release, timeout: float) -> None:
+    """Each step is taken where it is missing: another process may be doing the same, or have died half-way."""
+    name = release.collection
+    client = MilvusClient(uri, token=token, timeout=CONNECT_TIMEOUT, dedicated=True, grpc_options=GRPC_OPTIONS)
+    try:
+        _ensure(
+            lambda: client.has_collection(name, timeout=timeout),
+            lambda: client.create_collection(name, schema=_schema(release.dimension), timeout=timeout),
+        )
+        _ensure(
+            lambda: bool(client.list_indexes(name, timeout=timeout)),
+            lambda: client.create_index(name, _index(release), timeout=timeout),
+        )
+        client.load_collection(name, timeout=timeout)
+    finally:
+        client.close()
+
+
+def _ensure(there: Callable[[], bool], make: Callable[[], object]) -> None:
+    if there():
+        return
+    try:
+        make()
+    except MilvusException:
+        if not there():
+            raise
+
+
+def _schema(dimension: int) -> Any:
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=KEY_LENGTH)
+    schema.add_field("item_id", DataType.VARCHAR, max_length=ITEM_ID_LENGTH)
+    schema.add_field("image_id", DataType.VARCHAR, max_length=IMAGE_ID_LENGTH)
+    for name in ("x1", "y1", "x2", "y2"):
+        schema.add_field(name, DataType.FLOAT)
+    schema.add_field("attributes", DataType.JSON)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+    return schema
+
+
+def _index(release: Release) -> Any:
+    parameters = MilvusClient.prepare_index_params()
+    parameters.add_index(
+        "vector",
+        index_type="HNSW",
+        metric_type=METRIC,
+        params={"M": release.index.m, "efConstruction": release.index.ef_construction},
+    )
+    return parameters
+
+
+async def _check(client: AsyncMilvusClient, release: Release, timeout: float) -> None:
+    name = release.collection
+    description = await client.describe_collection(name, timeout=timeout + MARGIN)
+    dimensions = [field["params"].get("dim") for field in description["fields"] if field["name"] == "vector"]
+    if dimensions != [release.dimension]:
+        raise ContractMismatch(
+            f"collection {name} holds vectors of {dimensions[0] if dimensions else 'no'} numbers, and release "
+            f"{release.release_id} needs {release.dimension}; build a new release"
+        )
+    state = (await client.get_load_state(name, timeout=timeout + MARGIN))["state"]
+    if state == LoadState.Loading:
+        raise DependencyUnavailable(f"Milvus is still loading collection {name}; try again")
+    if state != LoadState.Loaded:
+        # Milvus Lite forgets, when it is restarted, which collections were loaded.
+        log.warning("collection %s is not loaded; loading it", name)
+        await client.load_collection(name, timeout=timeout + MARGIN)
+
+
+async def _keys(client: AsyncMilvusClient, release: Release, condition: str, timeout: float) -> list[str]:
+    """The keys of the rows that meet `condition`, all writes before taken in."""
+    rows = await client.query(
+        release.collection,
+        filter=condition,
+        output_fields=["key"],
+        consistency_level="Strong",
+        timeout=timeout + MARGIN,
+    )
+    return [row["key"] for row in rows]
+
+
+def _row(row: IndexRow) -> dict[str, object]:
+    return {
+        "key": row.key,
+        "item_id": row.item_id,
+        "image_id": row.image_id,
+        "x1": row.box.x1,
+        "y1": row.box.y1,
+        "x2": row.box.x2,
+        "y2": row.box.y2,
+        "attributes": dict(row.attributes),
+        "vector": row.vector,
+    }
+
+
+def _neighbour(hit: Any) -> Neighbour:
+    entity = hit["entity"]
+    return Neighbour(
+        item_id=entity["item_id"],
+        image_id=entity["image_id"],
+        box=Box(entity["x1"], entity["y1"], entity["x2"], entity["y2"]),
+        similarity=hit["distance"],
+        attributes=entity.get("attributes", {}),
+    )
+
+
+def _translated(error: MilvusException | grpc.RpcError, action: str, release: Release, uri: str) -> SemblanceError:
+    if isinstance(error, grpc.RpcError):
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"Milvus did not {action} in time")
+        return DependencyUnavailable(f"Milvus did not {action}: {error.code().name}")
+    if error.code == MISSING:
+        return ContractMismatch(
+            f"Milvus has no collection {release.collection}, which release {release.release_id} needs; rebuild it"
+        )
+    if error.code == NOT_LOADED:
+        return DependencyUnavailable(f"collection {release.collection} was not loaded in Milvus; try again")
+    if error.code == Status.CONNECT_FAILED:
+        return DependencyUnavailable(f"Milvus at {uri} does not answer")
+    log.error("Milvus did not %s: %s", action, error)
+    return DependencyUnavailable(f"Milvus did not {action}; its answer is in the log")

@@ -1,0 +1,156 @@
+"""`InferenceServer` over Triton's gRPC protocol.
+
+The messages and the asyncio stub are tritonclient's. Its client around them is not used: it turns every status into a
+text.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+
+import grpc
+import numpy as np
+from grpc import StatusCode
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from semblance.orchestrator.errors import (
+    ContractMismatch,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Overloaded,
+    SemblanceError,
+)
+from semblance.orchestrator.release import ModelVersion, Tensor
+
+CHANNEL_OPTIONS = [
+    # A batch of 64 letterboxed photos has 79 MB.
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    # By default gRPC waits up to two minutes before it tries to reach a restarted server again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+# What Triton says, with the status UNAVAILABLE as for much else, where a model's queue is full or a request waited too
+# long in it (`core/src/dynamic_batch_scheduler.cc`, `scheduler_utils.cc`).
+QUEUE_FULL = "Exceeds maximum queue size"
+QUEUE_TIMEOUT = "Request timeout expired"
+# The same for a model or version that is being loaded or unloaded (`core/src/model_repository_manager`).
+NOT_READY = "is not at ready state"
+
+
+class TritonServer:
+    def __init__(self, url: str) -> None:
+        """`url` is host:port."""
+        self._url = url
+        self._channel = grpc.aio.insecure_channel(url, options=CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def infer(self, model: ModelVersion, batch: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
+        request = service_pb2.ModelInferRequest(
+            model_name=model.name,
+            model_version=str(model.version),
+            inputs=[
+                service_pb2.ModelInferRequest.InferInputTensor(
+                    name=model.input.name, datatype=model.input.data_type, shape=batch.shape
+                )
+            ],
+            raw_input_contents=[batch.tobytes()],
+        )
+        with self._errors(model):
+            response = await self._stub.ModelInfer(request, timeout=timeout)
+        return _output(response, model, len(batch))
+
+    async def check(self, model: ModelVersion, timeout: float) -> None:
+        version = str(model.version)
+        with self._errors(model):
+            ready = await self._stub.ModelReady(
+                service_pb2.ModelReadyRequest(name=model.name, version=version), timeout=timeout
+            )
+            if not ready.ready:
+                raise ContractMismatch(f"Triton at {self._url} has not loaded {_title(model)}; load it there")
+            metadata = await self._stub.ModelMetadata(
+                service_pb2.ModelMetadataRequest(name=model.name, version=version), timeout=timeout
+            )
+            config = await self._stub.ModelConfig(
+                service_pb2.ModelConfigRequest(name=model.name, version=version), timeout=timeout
+            )
+        _compare(model, "inputs", metadata.inputs, model.input)
+        _compare(model, "outputs", metadata.outputs, model.output)
+        if config.config.max_batch_size < model.max_batch_size:
+            raise ContractMismatch(
+                f"{_title(model)} takes batches of {config.config.max_batch_size} in Triton, and its manifest says "
+                f"{model.max_batch_size}; correct max_batch_size in its config.pbtxt"
+            )
+
+    async def ready_versions(self, name: str, timeout: float) -> tuple[int, ...]:
+        with self._errors():
+            index = await self._stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True), timeout=timeout)
+        return tuple(sorted(int(model.version) for model in index.models if model.name == name))
+
+    @contextmanager
+    def _errors(self, model: ModelVersion | None = None) -> Iterator[None]:
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, model) from None
+
+    def _translated(self, error: grpc.aio.AioRpcError, model: ModelVersion | None) -> SemblanceError:
+        subject = f"Triton at {self._url}"
+        title = _title(model) if model else "its models"
+        text = error.details() or ""
+        match error.code():
+            case StatusCode.DEADLINE_EXCEEDED:
+                return DeadlineExceeded(f"{subject} did not answer for {title} within the request's deadline")
+            case StatusCode.UNAVAILABLE if QUEUE_FULL in text:
+                return Overloaded(f"{subject} has a full queue for {title}; try again later")
+            case StatusCode.UNAVAILABLE if QUEUE_TIMEOUT in text:
+                return DeadlineExceeded(f"{subject} left the request for {title} in its queue for too long")
+            case StatusCode.UNAVAILABLE if NOT_READY in text:
+                return DependencyUnavailable(f"{subject} is loading or unloading {title}; try again later")
+            case StatusCode.UNAVAILABLE:
+                return DependencyUnavailable(f"{subject} does not answer: {text}")
+            case StatusCode.RESOURCE_EXHAUSTED:
+                return Overloaded(f"{subject} is overloaded with {title}: {text}")
+            case StatusCode.NOT_FOUND:
+                return ContractMismatch(f"{subject} does not know {title}: {text}; load that version there")
+            case StatusCode.INVALID_ARGUMENT:
+                return ContractMismatch(f"{subject} refuses the input of {title}: {text}")
+            case _:
+                return DependencyUnavailable(f"{subject} failed on {title}: {text}")
+
+
+def _title(model: ModelVersion) -> str:
+    return f"{model.name} version {model.version}"
+
+
+def _output(response: service_pb2.ModelInferResponse, model: ModelVersion, rows: int) -> NDArray[np.float32]:
+    """The one output, whole: a backend whose environment is broken answers with the right shape and no bytes."""
+    expected = (rows, *model.output.dims)
+    if len(response.outputs) != 1 or len(response.raw_output_contents) != 1:
+        raise ContractMismatch(f"{_title(model)} gave {len(response.outputs)} outputs instead of one")
+    output, buffer = response.outputs[0], response.raw_output_contents[0]
+    given = f"{output.name} {output.datatype} {list(output.shape)}"
+    if (output.name, output.datatype, tuple(output.shape)) != (model.output.name, model.output.data_type, expected):
+        raise ContractMismatch(
+            f"{_title(model)} gave {given} instead of {model.output.name} {model.output.data_type} {list(expected)}"
+        )
+    if len(buffer) != prod(expected) * np.dtype(np.float32).itemsize:
+        raise ContractMismatch(
+            f"{_title(model)} gave {given} in {len(buffer)} bytes instead of {prod(expected) * 4}; Triton's Python "
+            "environment may hold numpy 2, which it does not work with"
+        )
+    return np.frombuffer(buffer, np.float32).reshape(expected)
+
+
+def _compare(
+    model: ModelVersion, side: str, given: list[service_pb2.ModelMetadataResponse.TensorMetadata], expected: Tensor
+) -> None:
+    actual = [(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in given]
+    wanted = [(expected.name, expected.data_type, (-1, *expected.dims))]
+    if actual != wanted:
+        raise ContractMismatch(f"{_title(model)} has the {side} {actual} in Triton, and its manifest says {wanted}")

@@ -1,0 +1,30 @@
+"""Rectangles in pixels: x grows rightwards, y downwards."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """(x1, y1) is the upper left corner, (x2, y2) the lower right one, in pixels of the upright image."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @classmethod
+    def whole(cls, width: int, height: int) -> "Box":
+        return cls(0.0, 0.0, float(width), float(height))
+
+    @property
+    def area(self) -> float:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def clipped(self, width: int, height: int) -> "Box":
+        """The part of it that lies inside an image of that size."""
+        return Box(
+            min(max(self.x1, 0.0), width),
+            min(max(self.y1, 0.0), height),
+            min(max(self.x2, 0.0), width),
+            min(max(self.y2, 0.0), height),
+        )

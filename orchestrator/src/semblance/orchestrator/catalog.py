@@ -1,0 +1,196 @@
+"""Keeping the catalogue: the truth first, then the index, then the answer.
+
+A put is acknowledged when its images and its item are durable and its vectors are in the index. What a crash leaves
+between the truth and the index is marked *unsettled* in the metadata store and mended by `mend`.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.errors import Conflict, NotFound, SemblanceError
+from semblance.orchestrator.item import CatalogSize, Item, ItemDraft, ItemImage, Page
+from semblance.orchestrator.pipeline import Description, Pipeline, Selection, Stopwatch
+from semblance.orchestrator.ports import ImageStore, IndexRow, MetadataStore, VectorIndex
+from semblance.orchestrator.release import Release
+
+log = logging.getLogger(__name__)
+
+# How long one item may take to be mended, in seconds.
+MEND_TIMEOUT = 60.0
+# Unsettled items looked at in one round.
+MEND_BATCH = 100
+
+
+class Outcome(StrEnum):
+    CREATED = "created"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(slots=True)
+class ItemLocks:
+    """One change of an item at a time within this process; between processes the revision decides."""
+
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _users: dict[str, int] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def hold(self, item_id: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(item_id, asyncio.Lock())
+        self._users[item_id] = self._users.get(item_id, 0) + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._users[item_id] -= 1
+            if not self._users[item_id]:
+                del self._users[item_id], self._locks[item_id]
+
+
+class Catalog:
+    def __init__(self, pipeline: Pipeline, metadata: MetadataStore, images: ImageStore, index: VectorIndex) -> None:
+        self._pipeline = pipeline
+        self._metadata = metadata
+        self._images = images
+        self._index = index
+        self._locks = ItemLocks()
+
+    async def put(self, draft: ItemDraft, release: Release, deadline: Deadline) -> Outcome:
+        """Returns when the item is durable and searchable.
+
+        Raises InvalidImage or InvalidArgument before anything is stored. Where it raises anything else the item
+        may be stored or not; putting it again is right in either case.
+        """
+        files = {hashlib.sha256(data).hexdigest(): data for data in draft.images}
+        async with self._locks.hold(draft.item_id):
+            known = await self._metadata.get(draft.item_id)
+            if known is not None and known[1] and _says(known[0], draft, files):
+                return Outcome.UNCHANGED
+            descriptions = await self._describe(list(files.values()), release, deadline)
+            await asyncio.gather(*(self._images.write(image_id, data) for image_id, data in files.items()))
+            item = _item(draft, dict(zip(files, descriptions, strict=True)))
+            revision = await self._metadata.write(item)
+            await self._index_item(item, descriptions, revision, release, deadline)
+        return Outcome.CREATED if known is None else Outcome.REPLACED
+
+    async def get(self, item_id: str) -> Item:
+        known = await self._metadata.get(item_id)
+        if known is None:
+            raise NotFound(f"there is no item {item_id!r}")
+        return known[0]
+
+    async def image(self, image_id: str) -> bytes:
+        return await self._images.read(image_id)
+
+    async def delete(self, item_id: str, release: Release, deadline: Deadline) -> None:
+        """Raises NotFound where there is no such item."""
+        async with self._locks.hold(item_id):
+            revision = await self._metadata.remove(item_id)
+            await self._index.delete(release, item_id, (), deadline.remaining())
+            await self._metadata.settle(item_id, revision)
+
+    async def count(self) -> CatalogSize:
+        return await self._metadata.count()
+
+    async def list(self, page_size: int, page_token: str) -> Page:
+        return await self._metadata.list(page_size, page_token)
+
+    async def unsettled(self) -> frozenset[tuple[str, int]]:
+        """Items, with their revision, whose last change did not reach the index, or is on its way there."""
+        return frozenset(await self._metadata.unsettled(MEND_BATCH))
+
+    async def mend(self, item_id: str, revision: int, release: Release) -> None:
+        """Makes the index agree with the truth about one item."""
+        deadline = Deadline.after(MEND_TIMEOUT)
+        async with self._locks.hold(item_id):
+            known = await self._metadata.get(item_id)
+            if known is None:
+                await self._index.delete(release, item_id, (), deadline.remaining())
+                await self._metadata.settle(item_id, revision)
+                return
+            item = known[0]
+            files = await asyncio.gather(*(self._images.read(image.image_id) for image in item.images))
+            descriptions = await self._describe(files, release, deadline)
+            await self._index_item(item, descriptions, revision, release, deadline)
+
+    async def _describe(self, files: Sequence[bytes], release: Release, deadline: Deadline) -> Sequence[Description]:
+        return await asyncio.gather(
+            *(self._pipeline.describe(data, Selection(), release, deadline, Stopwatch()) for data in files)
+        )
+
+    async def _index_item(
+        self,
+        item: Item,
+        descriptions: Sequence[Description],
+        revision: int,
+        release: Release,
+        deadline: Deadline,
+    ) -> None:
+        """Writes the item's rows, removes those it had before, and settles it."""
+        rows = _rows(item, descriptions)
+        await self._index.upsert(release, rows, deadline.remaining())
+        await self._index.delete(release, item.item_id, {row.key for row in rows}, deadline.remaining())
+        if not await self._metadata.settle(item.item_id, revision):
+            raise Conflict(f"item {item.item_id!r} was changed by somebody else at the same time; put it again")
+
+
+async def mend_forever(catalog: Catalog, release: Release, seconds: float) -> None:
+    """Mends what stays unsettled from one round to the next; what is merely on its way settles by itself."""
+    before: frozenset[tuple[str, int]] = frozenset()
+    while True:
+        try:
+            now = await catalog.unsettled()
+        except SemblanceError as error:
+            log.warning("the metadata store did not say which items are to be mended: %s", error)
+            now = frozenset()
+        for item_id, revision in sorted(now & before):
+            try:
+                await catalog.mend(item_id, revision, release)
+                log.info("mended the index rows of item %r", item_id)
+            except SemblanceError as error:
+                log.warning("item %r could not be mended, and is tried again: %s", item_id, error)
+            except Exception:
+                log.exception("item %r could not be mended, and is tried again", item_id)
+        before = now
+        await asyncio.sleep(seconds)
+
+
+def _says(item: Item, draft: ItemDraft, image_ids: Iterable[str]) -> bool:
+    """Whether the stored item is what the draft wants it to be."""
+    return item.attributes == draft.attributes and [image.image_id for image in item.images] == [*image_ids]
+
+
+def _item(draft: ItemDraft, descriptions: dict[str, Description]) -> Item:
+    now = datetime.now(UTC)
+    images = tuple(
+        ItemImage(image_id, description.width, description.height, len(description.regions))
+        for image_id, description in descriptions.items()
+    )
+    return Item(draft.item_id, draft.attributes, images, now, now)
+
+
+def _rows(item: Item, descriptions: Sequence[Description]) -> list[IndexRow]:
+    return [
+        IndexRow(
+            key=row_key(item.item_id, image.image_id, number),
+            item_id=item.item_id,
+            image_id=image.image_id,
+            box=region.box,
+            attributes=item.attributes,
+            vector=vector,
+        )
+        for image, description in zip(item.images, descriptions, strict=True)
+        for number, (region, vector) in enumerate(zip(description.regions, description.vectors, strict=True))
+    ]
+
+
+def row_key(item_id: str, image_id: str, number: int) -> str:
+    """The primary key of one object's row: the same for the same item, image and object, so that replays overwrite."""
+    return hashlib.sha256(f"{item_id}\0{image_id}\0{number}".encode()).hexdigest()[:40]

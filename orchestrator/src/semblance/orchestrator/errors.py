@@ -1,0 +1,64 @@
+"""The taxonomy of failures. `grpc_edge.status` maps each to one gRPC status; nothing else does.
+
+    SemblanceError
+    ├── InvalidArgument
+    │   ├── InvalidImage
+    │   └── InvalidFilter
+    ├── NotFound
+    ├── Conflict
+    ├── Retryable
+    │   ├── Overloaded
+    │   └── DependencyUnavailable
+    ├── ContractMismatch
+    └── DeadlineExceeded
+
+The text of an error is for the caller: what was wrong, what was expected, what to do.
+"""
+
+
+class SemblanceError(Exception):
+    """A failure that the caller is told about in its own words."""
+
+
+class InvalidArgument(SemblanceError):
+    """The request asks for something that can't be."""
+
+
+class InvalidImage(InvalidArgument):
+    """The bytes are not an image that is accepted."""
+
+
+class InvalidFilter(InvalidArgument):
+    """The filter names an unknown attribute or compares it with a value of another type."""
+
+
+class NotFound(SemblanceError):
+    """There is no such item."""
+
+
+class Conflict(SemblanceError):
+    """Somebody else changed the same thing meanwhile."""
+
+
+class Retryable(SemblanceError):
+    """A failure that trying again after `retry_delay` seconds may mend."""
+
+    def __init__(self, message: str, retry_delay: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_delay = retry_delay
+
+
+class Overloaded(Retryable):
+    """More is asked than can be served in time."""
+
+
+class DependencyUnavailable(Retryable):
+    """Triton, Milvus, the metadata or the image store does not answer."""
+
+
+class ContractMismatch(SemblanceError):
+    """A model or a collection is not what the release says it is."""
+
+
+class DeadlineExceeded(SemblanceError):
+    """The request's time is over."""

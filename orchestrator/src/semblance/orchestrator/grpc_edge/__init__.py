@@ -1,0 +1,6 @@
+"""The service's face: gRPC in, the domain inside.
+
+A call passes `boundary` (errors become statuses, by the one table in `status`), a servicer that only translates and
+calls (`search_service`, `catalog_service`; several requests of one stream through `stream`), and `translate` both ways.
+`server` puts them on a port.
+"""

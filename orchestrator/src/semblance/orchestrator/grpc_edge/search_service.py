@@ -1,0 +1,69 @@
+"""`SearchService`: translates and calls."""
+
+from collections.abc import AsyncIterator
+
+from semblance.orchestrator.admission import Admission
+from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.errors import InvalidArgument
+from semblance.orchestrator.grpc_edge import translate
+from semblance.orchestrator.grpc_edge.boundary import Context, DeadlinePolicy
+from semblance.orchestrator.grpc_edge.status import fault
+from semblance.orchestrator.grpc_edge.stream import Streams
+from semblance.orchestrator.pipeline import Pipeline, Stopwatch
+from semblance.orchestrator.schema import Schema
+from semblance.v1.search_pb2 import SearchRequest, SearchResponse, SearchStreamResponse
+from semblance.v1.search_pb2_grpc import SearchServiceServicer
+
+
+class SearchService(SearchServiceServicer):
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        admission: Admission,
+        schema: Schema,
+        deadlines: DeadlinePolicy,
+        streams: Streams,
+        window: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._admission = admission
+        self._schema = schema
+        self._deadlines = deadlines
+        self._streams = streams
+        self._window = window
+
+    async def Search(self, request: SearchRequest, context: Context) -> SearchResponse:  # noqa: N802
+        return await self._search(request, self._deadlines.of_call(context))
+
+    async def SearchStream(self, request_iterator: AsyncIterator[SearchRequest], context: Context) -> None:  # type: ignore[override]  # noqa: N802
+        """A coroutine that writes, which grpc.aio takes beside the generator of the generated signature."""
+        in_flight: set[str] = set()
+
+        async def answer(request: SearchRequest) -> SearchStreamResponse:
+            request_id = request.request_id
+            try:
+                if request_id in in_flight:
+                    raise InvalidArgument(
+                        f"request_id {request_id!r} is in flight already; take another id until it is answered"
+                    )
+                in_flight.add(request_id)
+                try:
+                    deadline = self._deadlines.within_stream(context, self._deadlines.default)
+                    response = await self._search(request, deadline)
+                finally:
+                    in_flight.discard(request_id)
+            except Exception as error:
+                return SearchStreamResponse(request_id=request_id, failure=fault(error).failure())
+            return SearchStreamResponse(request_id=request_id, response=response)
+
+        await self._streams.converse(request_iterator, answer, self._window, context)
+
+    async def _search(self, request: SearchRequest, deadline: Deadline) -> SearchResponse:
+        stopwatch = Stopwatch()
+        query = translate.query(request)
+        if query.where is not None:
+            self._schema.check(query.where)
+        async with deadline.enforced(), self._admission.admit(deadline) as release:
+            stopwatch.lap("admission")
+            answer = await self._pipeline.search(query, release, deadline, stopwatch)
+        return translate.search_response(request, answer)

@@ -1,0 +1,71 @@
+"""Several requests of one stream at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from semblance.orchestrator.errors import DependencyUnavailable
+from semblance.orchestrator.grpc_edge.boundary import Context
+
+Request = TypeVar("Request")
+
+
+class Streams:
+    """The streams that are open, so that they can be told to end."""
+
+    def __init__(self) -> None:
+        self._reading: set[asyncio.Timeout] = set()
+        self._draining = False
+
+    async def converse(
+        self,
+        requests: AsyncIterator[Request],
+        answer: Callable[[Request], Awaitable[Any]],
+        window: int,
+        context: Context,
+    ) -> None:
+        """Answers each request when its answer is ready. `answer` raises nothing: failures are answers too.
+
+        At most `window` requests are worked on; the next one is read when one of them is answered.
+
+        Ends when the caller has no more to ask and everything is answered; when it goes away, what is in flight is
+        cancelled. Raises DependencyUnavailable, after everything read was answered, where the service stops.
+        """
+        room = asyncio.Semaphore(window)
+        # gRPC takes one message at a time.
+        writing = asyncio.Lock()
+
+        async def respond(request: Request) -> None:
+            response = await answer(request)
+            async with writing:
+                await context.write(response)
+            room.release()
+
+        async with asyncio.TaskGroup() as answers, self.until_drained() as limit:
+            await room.acquire()
+            async for request in requests:
+                answers.create_task(respond(request))
+                await room.acquire()
+        if limit.expired():
+            raise DependencyUnavailable("the service is stopping; send what was not answered again")
+
+    @asynccontextmanager
+    async def until_drained(self) -> AsyncIterator[asyncio.Timeout]:
+        """Cancels what is inside when the service stops, and goes on behind it."""
+        limit = asyncio.timeout(0 if self._draining else None)
+        self._reading.add(limit)
+        try:
+            async with limit:
+                yield limit
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            self._reading.discard(limit)
+
+    def drain(self) -> None:
+        """Stops reading from every stream, now and later; what was read is answered."""
+        self._draining = True
+        for limit in self._reading:
+            limit.reschedule(0)

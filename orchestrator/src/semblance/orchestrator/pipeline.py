@@ -1,0 +1,158 @@
+"""The chain: decode → detect → crop → embed → search."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semblance.orchestrator.box import Box
+from semblance.orchestrator.crop import crop
+from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.decode import ImageLimits, Photo, decode
+from semblance.orchestrator.detect import DEFAULT_MIN_SCORE, Detection, detect
+from semblance.orchestrator.embed import embed
+from semblance.orchestrator.errors import InvalidArgument
+from semblance.orchestrator.filter import Filter
+from semblance.orchestrator.ports import InferenceServer, VectorIndex
+from semblance.orchestrator.release import Release
+from semblance.orchestrator.search import Hit, search
+from semblance.orchestrator.workers import Workers
+
+
+class Objects(StrEnum):
+    """What of a photo is looked at."""
+
+    ALL = "all"
+    LARGEST = "largest"
+    WHOLE_IMAGE = "whole image"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Detected objects of at least `min_score`, or the caller's own `boxes` instead."""
+
+    objects: Objects = Objects.ALL
+    boxes: tuple[Box, ...] = ()
+    min_score: float = DEFAULT_MIN_SCORE
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    image: bytes
+    selection: Selection
+    top_k: int
+    min_similarity: float
+    where: Filter | None
+    include_attributes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a photo that is searched with; `detection` tells of a detected one, `given` of the caller's box."""
+
+    box: Box
+    detection: Detection | None = None
+    given: bool = False
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    started: float = field(default_factory=time.perf_counter)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def lap(self, stage: str) -> None:
+        """Ends a stage: what has passed since the one before is its time."""
+        self.stages[stage] = self.total() - sum(self.stages.values())
+
+    def total(self) -> float:
+        return time.perf_counter() - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """An image's regions, and a vector of each: float32 [N, dimension], L2-normalised."""
+
+    width: int
+    height: int
+    regions: tuple[Region, ...]
+    vectors: NDArray[np.float32]
+    nothing_detected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    release_id: str
+    description: Description
+    hits: Sequence[tuple[Hit, ...]]
+    stopwatch: Stopwatch
+
+
+class Pipeline:
+    def __init__(self, models: InferenceServer, index: VectorIndex, workers: Workers, limits: ImageLimits) -> None:
+        self._models = models
+        self._index = index
+        self._workers = workers
+        self._limits = limits
+
+    async def search(self, query: Query, release: Release, deadline: Deadline, stopwatch: Stopwatch) -> Answer:
+        """The items nearest to each region of the query's photo."""
+        description = await self.describe(query.image, query.selection, release, deadline, stopwatch)
+        hits = await search(
+            description.vectors,
+            query.top_k,
+            query.min_similarity,
+            query.where,
+            query.include_attributes,
+            release,
+            self._index,
+            deadline,
+        )
+        stopwatch.lap("search")
+        return Answer(release.release_id, description, hits, stopwatch)
+
+    async def describe(
+        self, image: bytes, selection: Selection, release: Release, deadline: Deadline, stopwatch: Stopwatch
+    ) -> Description:
+        """The first four steps: what the image shows, as vectors of the release's embedder."""
+        photo = await self._workers.run(decode, image, self._limits)
+        stopwatch.lap("decode")
+
+        regions = await self._regions(photo, selection, release, deadline)
+        nothing_detected = not regions
+        regions = regions or (Region(Box.whole(photo.width, photo.height)),)
+        stopwatch.lap("detect")
+
+        crops = await self._workers.run(crop, photo, [region.box for region in regions], release.embedder)
+        stopwatch.lap("crop")
+
+        vectors = await embed(crops, release.embedder, self._models, deadline)
+        stopwatch.lap("embed")
+        return Description(photo.width, photo.height, regions, vectors, nothing_detected)
+
+    async def _regions(
+        self, photo: Photo, selection: Selection, release: Release, deadline: Deadline
+    ) -> tuple[Region, ...]:
+        """What is to be looked at; empty where detection ran and found nothing."""
+        if selection.boxes:
+            return tuple(Region(_inside(box, photo), given=True) for box in selection.boxes)
+        if selection.objects is Objects.WHOLE_IMAGE:
+            return (Region(Box.whole(photo.width, photo.height)),)
+        detections = await detect(photo, selection.min_score, release.detector, self._models, self._workers, deadline)
+        if selection.objects is Objects.LARGEST and detections:
+            detections = [max(detections, key=lambda detection: detection.box.area)]
+        return tuple(Region(detection.box, detection) for detection in detections)
+
+
+def _inside(box: Box, photo: Photo) -> Box:
+    """Raises InvalidArgument unless the box lies inside the photo and has an area."""
+    if not (0 <= box.x1 < box.x2 <= photo.width and 0 <= box.y1 < box.y2 <= photo.height):
+        raise InvalidArgument(
+            f"box ({box.x1:g}, {box.y1:g}, {box.x2:g}, {box.y2:g}) is not inside the image: expected "
+            f"0 ≤ x1 < x2 ≤ {photo.width} and 0 ≤ y1 < y2 ≤ {photo.height}, in pixels of the upright image"
+        )
+    return box

@@ -1,0 +1,186 @@
+"""The truth and the index agree in the end, whatever fails in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from semblance.orchestrator.catalog import Catalog, Outcome, mend_forever
+from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.decode import ImageLimits
+from semblance.orchestrator.errors import Conflict, DependencyUnavailable, InvalidImage, NotFound, SemblanceError
+from semblance.orchestrator.item import ItemDraft, Value
+from semblance.orchestrator.pipeline import Pipeline
+from semblance.orchestrator.testing import (
+    FakeInferenceServer,
+    MemoryImageStore,
+    MemoryMetadataStore,
+    MemoryVectorIndex,
+    example_release,
+)
+from semblance.orchestrator.workers import Workers
+
+RELEASE = example_release()
+DOWN = DependencyUnavailable("down")
+
+
+def picture(*colour: int) -> bytes:
+    image = Image.new("RGB", (80, 60), (128, 128, 128))
+    image.paste(colour, (10, 10, 50, 40))
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+RED, GREEN = picture(220, 20, 20), picture(20, 220, 20)
+
+
+class Stores:
+    """A catalogue on fakes."""
+
+    def __init__(self) -> None:
+        self.models = FakeInferenceServer(RELEASE.detector, RELEASE.embedder)
+        self.metadata = MemoryMetadataStore()
+        self.images = MemoryImageStore()
+        self.index = MemoryVectorIndex()
+        self.workers = Workers(1)
+        pipeline = Pipeline(self.models, self.index, self.workers, ImageLimits(10**6, 10**6))
+        self.catalog = Catalog(pipeline, self.metadata, self.images, self.index)
+
+    async def put(self, item_id: str, *images: bytes, **attributes: Value) -> Outcome:
+        return await self.catalog.put(ItemDraft(item_id, attributes, images), RELEASE, Deadline.after(10))
+
+    async def delete(self, item_id: str) -> None:
+        await self.catalog.delete(item_id, RELEASE, Deadline.after(10))
+
+    async def mend(self) -> None:
+        for item_id, revision in await self.catalog.unsettled():
+            await self.catalog.mend(item_id, revision, RELEASE)
+
+    def indexed(self) -> list[tuple[str, str, dict[str, Value]]]:
+        rows = self.index.collections[RELEASE.collection].rows.values()
+        return sorted((row.item_id, row.image_id, dict(row.attributes)) for row in rows)
+
+    def true(self) -> list[tuple[str, str, dict[str, Value]]]:
+        return sorted(
+            (item.item_id, image.image_id, dict(item.attributes))
+            for item in self.metadata.items.values()
+            for image in item.images
+        )
+
+
+@pytest.fixture
+async def stores() -> AsyncIterator[Stores]:
+    made = Stores()
+    await made.index.create(RELEASE, 1)
+    yield made
+    made.workers.close()
+
+
+async def test_replaying_a_put_changes_nothing_and_computes_nothing(stores: Stores) -> None:
+    assert await stores.put("a", RED, colour="red") is Outcome.CREATED
+    before, requests = stores.indexed(), len(stores.models.requests)
+    assert await stores.put("a", RED, colour="red") is Outcome.UNCHANGED
+    assert stores.indexed() == before == stores.true()
+    assert len(stores.models.requests) == requests
+
+
+async def test_a_replaced_item_leaves_no_rows_behind(stores: Stores) -> None:
+    await stores.put("a", RED, GREEN, colour="red")
+    assert await stores.put("a", GREEN, colour="green") is Outcome.REPLACED
+    assert stores.indexed() == stores.true()
+    assert len(stores.indexed()) == 1
+
+
+async def test_the_same_image_twice_counts_once(stores: Stores) -> None:
+    await stores.put("a", RED, RED)
+    assert len(stores.indexed()) == 1
+    assert await stores.put("a", RED) is Outcome.UNCHANGED
+
+
+async def test_a_bad_image_stores_nothing(stores: Stores) -> None:
+    with pytest.raises(InvalidImage):
+        await stores.put("a", RED, b"no image")
+    assert not stores.metadata.items
+    assert not stores.images.images
+    assert not stores.indexed()
+
+
+@pytest.mark.parametrize("part", ["models", "images", "metadata", "index"])
+async def test_a_put_that_failed_is_put_right_by_putting_it_again(stores: Stores, part: str) -> None:
+    await stores.put("a", RED, colour="red")
+    getattr(stores, part).fail(DOWN)
+    with pytest.raises(DependencyUnavailable):
+        await stores.put("a", GREEN, colour="green")
+    assert await stores.put("a", GREEN, colour="green") is Outcome.REPLACED
+    assert stores.indexed() == stores.true()
+    assert not stores.metadata.changed
+    assert (await stores.catalog.get("a")).attributes == {"colour": "green"}
+
+
+async def test_a_put_that_did_not_reach_the_index_is_mended(stores: Stores) -> None:
+    await stores.put("a", RED)
+    stores.index.fail(DOWN)
+    with pytest.raises(DependencyUnavailable):
+        await stores.put("a", GREEN)
+    assert stores.indexed() != stores.true()
+    await stores.mend()
+    assert stores.indexed() == stores.true()
+    assert not stores.metadata.changed
+
+
+async def test_a_removal_that_did_not_reach_the_index_is_mended(stores: Stores) -> None:
+    await stores.put("a", RED)
+    stores.index.fail(DOWN)
+    with pytest.raises(DependencyUnavailable):
+        await stores.delete("a")
+    with pytest.raises(NotFound):
+        await stores.catalog.get("a")
+    assert stores.indexed()
+    await stores.mend()
+    assert stores.indexed() == []
+    assert not stores.metadata.changed
+
+
+async def test_two_puts_of_one_item_come_one_after_the_other(stores: Stores) -> None:
+    outcomes = await asyncio.gather(stores.put("a", RED), stores.put("a", GREEN), stores.put("a", GREEN))
+    assert list(outcomes) == [Outcome.CREATED, Outcome.REPLACED, Outcome.UNCHANGED]
+    assert stores.indexed() == stores.true()
+
+
+async def test_another_process_in_between_is_a_conflict_that_is_mended(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stores.put("a", RED)
+    theirs = (await stores.catalog.get("a"),)
+    settle = stores.metadata.settle
+
+    async def after_their_write(item_id: str, revision: int) -> bool:
+        await stores.metadata.write(theirs[0])
+        return await settle(item_id, revision)
+
+    monkeypatch.setattr(stores.metadata, "settle", after_their_write)
+    with pytest.raises(Conflict, match="put it again"):
+        await stores.put("a", GREEN)
+    monkeypatch.setattr(stores.metadata, "settle", settle)
+    assert stores.indexed() != stores.true()
+    await stores.mend()
+    assert stores.indexed() == stores.true()
+
+
+async def test_the_mender_goes_on_whatever_one_item_does(stores: Stores) -> None:
+    for item_id in ("a", "b"):
+        stores.index.fail(DOWN)
+        with suppress(SemblanceError):
+            await stores.put(item_id, RED)
+    stores.index.fail(KeyError("a defect"))
+    mending = asyncio.create_task(mend_forever(stores.catalog, RELEASE, seconds=0.001))
+    async with asyncio.timeout(10):
+        while stores.metadata.changed:
+            await asyncio.sleep(0.001)
+    assert stores.indexed() == stores.true()
+    assert len(stores.indexed()) == 2
+    mending.cancel()

@@ -1,0 +1,99 @@
+"""What the service is told from outside."""
+
+import json
+import logging
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from semblance.orchestrator.bootstrap import real_ports
+from semblance.orchestrator.command import serve
+from semblance.orchestrator.logs import JsonFormatter
+from semblance.orchestrator.settings import Settings, SettingsError, flag, variable
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable(name), raising=False)
+
+
+def test_a_flag_wins_over_a_variable_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMBLANCE_SEARCH_QUEUE", "7")
+    monkeypatch.setenv("SEMBLANCE_MAX_DEADLINE", "5")
+    settings = Settings.read({"max_deadline": "6.5"})
+    assert (settings.search_queue, settings.max_deadline, settings.log_level) == (7, 6.5, "INFO")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SEMBLANCE_SPEED", "1", "unknown environment variable SEMBLANCE_SPEED"),
+        ("SEMBLANCE_SEARCH_QUEUE", "many", "SEMBLANCE_SEARCH_QUEUE is 'many'.*integer"),
+        ("SEMBLANCE_WORKER_THREADS", "0", "SEMBLANCE_WORKER_THREADS is '0'.*greater than or equal to 1"),
+        ("SEMBLANCE_LOG_LEVEL", "loud", "SEMBLANCE_LOG_LEVEL is 'loud'.*'DEBUG'"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=message):
+        Settings.read({})
+
+
+def test_the_clients_variables_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMBLANCE_TARGET", "somewhere:1")
+    monkeypatch.setenv("SEMBLANCE_TIMEOUT", "3")
+    Settings.read({})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"metadata_url": "mysql://localhost/x"}, r"must be sqlite:///file or postgresql\+psycopg://"),
+        ({"image_store": "ftp://host/x"}, r"must be file://folder or s3://bucket"),
+    ],
+)
+async def test_a_store_that_there_is_not_is_named(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        async with real_ports(Settings.read(flags)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-image-pixels", "-1"], "--max-image-pixels is '-1'"),
+        (["--max-image-pixel", "5"], "No such option"),
+        (["extra"], "unexpected extra argument"),
+    ],
+)
+def test_a_wrong_flag_stops_the_start(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(serve, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_help_shows_every_setting_with_its_variable_and_default() -> None:
+    text = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
+    for name, field in Settings.model_fields.items():
+        assert flag(name) in text
+        assert variable(name) in text
+        assert field.description
+        assert field.description.split()[0] in text
+    assert "default: 127.0.0.1:50051" in text
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert "hunter2" not in repr(Settings.read({"milvus_token": "root:hunter2"}))
+
+
+def test_a_log_record_is_one_line_of_json() -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, __file__, 1, "failed\n%s", ("x",), sys.exc_info())
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert json.loads(line)["message"] == "failed\nx"
+    assert "ValueError: two" in json.loads(line)["exception"]
