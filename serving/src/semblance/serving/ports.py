@@ -1,0 +1,66 @@
+"""TCP ports of this host: free ones, and who holds the others."""
+
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who listens on a port; pid and name are None where the process belongs to somebody else."""
+
+    port: int
+    pid: int | None
+    name: str | None
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return f"port {self.port} is taken by a process of another user"
+        return f"port {self.port} is taken by {self.name} (pid {self.pid})"
+
+
+def free(count: int) -> list[int]:
+    """Different ports that nobody listens on, all of them held open until the last is chosen."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((LOOPBACK, 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    with socket.socket() as probe:
+        # As servers do: connections of an earlier server that linger in TIME_WAIT don't count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def holder(port: int) -> Holder:
+    """Who listens on a port that is not free."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+            try:
+                return Holder(port, connection.pid, psutil.Process(connection.pid).name())
+            except psutil.NoSuchProcess:
+                break
+    return Holder(port, None, None)
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of "host:port".
+
+    Raises:
+        ValueError: not of that form.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{address!r} is not an address; expected host:port, such as {LOOPBACK}:50051")
+    return host, int(port)

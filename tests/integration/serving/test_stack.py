@@ -1,0 +1,219 @@
+"""`semblance up`, `down` and `status` as processes, with real parts and tiny models."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from semblance.serving import milvus, ports, state, triton
+from semblance.serving.plan import Plan
+
+SEMBLANCE = Path(sys.prefix, "bin", "semblance")
+UP_SECONDS = 150
+
+
+def wait_until(condition: Callable[[], bool], limit: float = 30) -> None:
+    until = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < until, "not within the limit"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A data folder and ports of its own."""
+
+    data: Path
+    repository: Path
+    ports: list[int]
+
+    @property
+    def options(self) -> list[str | Path]:
+        names = ("--milvus-port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
+        numbers = [part for pair in zip(names, map(str, self.ports[1:]), strict=True) for part in pair]
+        listen = f"{ports.LOOPBACK}:{self.ports[0]}"
+        return ["--data", self.data, "--repository", self.repository, "--listen", listen, *numbers]
+
+    def semblance(self, *arguments: str | Path, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [SEMBLANCE, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=UP_SECONDS,
+            env=os.environ | {"COLUMNS": "200"},
+        )
+        assert not check or done.returncode == 0, done.stdout
+        return done
+
+    def up(self, *options: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        return self.semblance("up", *self.options, *options, check=check)
+
+    def down(self) -> str:
+        return self.semblance("down", "--data", self.data).stdout
+
+    def status(self) -> tuple[int, list[dict[str, Any]]]:
+        done = self.semblance("status", "--data", self.data, "--json", check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    def run(self) -> state.Run:
+        run = state.read(self.data)
+        assert run is not None
+        return run
+
+    def processes(self) -> list[psutil.Process]:
+        """The launcher and all below it."""
+        launcher = psutil.Process(self.run().launcher.pid)
+        return [launcher, *launcher.children(recursive=True)]
+
+
+@pytest.fixture
+def host(tmp_path: Path, tiny_repository: Path) -> Iterator[Host]:
+    made = Host(tmp_path / "data of the stack", tiny_repository, ports.free(5))
+    yield made
+    made.down()
+
+
+def shared_memory(prefix: str) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"{prefix}*"))
+
+
+def test_up_status_down(host: Host) -> None:
+    output = host.up().stdout
+    for step in ("Milvus (lite)", "Triton: detector", "Triton: embedder", "orchestrator"):
+        assert step in output
+    code, parts = host.status()
+    assert code == 0
+    assert [part["name"] for part in parts] == ["Milvus", "Triton", "orchestrator"]
+    for part in parts:
+        assert part["ready"]
+        assert psutil.pid_exists(part["pid"])
+
+    again = host.up()
+    assert "already up" in again.stdout
+    other = host.up("--milvus", "http://127.0.0.1:1", check=False)
+    assert other.returncode == 1
+    assert "other settings" in other.stdout
+
+    processes, prefix = host.processes(), host.run().shared_memory_prefix
+    assert shared_memory(prefix)
+    assert host.down().strip() == "stopped"
+    assert not [process for process in processes if process.is_running()]
+    assert not shared_memory(prefix)
+    assert not (host.data / state.RUN_FILE).exists()
+    assert host.down().strip() == "not running"
+    assert host.status() == (1, [])
+
+
+def test_status_names_the_part_that_died(host: Host) -> None:
+    host.up()
+    part = host.run().part("Triton")
+    assert part is not None
+    os.kill(part.itself.pid, signal.SIGKILL)
+    wait_until(lambda: part.guard.process() is None)
+    code, parts = host.status()
+    assert code == 1
+    assert {part["name"]: part["pid"] is None for part in parts} == {
+        "Milvus": False,
+        "Triton": True,
+        "orchestrator": False,
+    }
+    again = host.up(check=False)
+    assert again.returncode == 1
+    assert "not all of it is ready" in again.stdout
+
+
+def test_parts_end_with_a_launcher_that_is_killed_and_up_cleans_up(host: Host) -> None:
+    host.up()
+    processes, prefix = host.processes(), host.run().shared_memory_prefix
+    processes[0].kill()
+    assert "cleaning up after a launcher that was killed" in host.up().stdout
+    assert not [process for process in processes if process.is_running()]
+    assert not shared_memory(prefix)
+    assert host.status()[0] == 0
+
+
+def test_down_cleans_up_after_launcher_and_guards_were_killed(host: Host) -> None:
+    host.up()
+    processes, prefix = host.processes(), host.run().shared_memory_prefix
+    for process in (processes[0], *processes[0].children()):
+        process.kill()
+    assert host.down().strip() == "stopped"
+    wait_until(lambda: not [process for process in processes if process.is_running()])
+    assert not shared_memory(prefix)
+
+
+def test_a_process_that_took_a_recorded_pid_is_left_alone(host: Host) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        ours = state.Identity.of(stranger.pid)
+        reused = state.Identity(ours.pid, ours.started - 1, ours.boot)
+        host.data.mkdir()
+        plan = Plan(str(host.repository), str(host.data), "lite", "127.0.0.1:1", 2, triton.Ports(3, 4, 5))
+        state.write(state.Run(plan, reused, "semblance_nothing_", (state.Part("Triton", reused, reused, "", ""),)))
+        assert host.down().strip() == "stopped"
+        assert stranger.poll() is None
+        stranger.terminate()
+
+
+def test_a_busy_port_is_named_with_its_holder(host: Host) -> None:
+    with socket.create_server((ports.LOOPBACK, host.ports[2])):
+        done = host.up(check=False)
+    assert done.returncode == 1
+    assert f"Triton http: port {host.ports[2]} is taken by" in done.stdout
+    assert f"(pid {os.getpid()})" in done.stdout
+
+
+def test_a_part_that_does_not_start_shows_its_log_and_stops_the_others(host: Host, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    for model in ("detector", "embedder"):
+        (broken / model / "1").mkdir(parents=True)
+        (broken / model / "config.pbtxt").write_bytes((host.repository / model / "config.pbtxt").read_bytes())
+    done = host.up("--repository", str(broken), check=False)
+    assert done.returncode == 1
+    assert "there is no model file" in done.stdout
+    assert str(host.data / "logs" / "triton.log") in done.stdout.replace("\n", "")
+    assert all(map(ports.is_free, host.ports))
+    assert host.status() == (1, [])
+
+
+def test_a_milvus_that_runs_already_is_used_and_left_running(host: Host, tmp_path: Path) -> None:
+    with milvus.lite(tmp_path / "milvus") as vectors:
+        host.up("--milvus", vectors.uri)
+        code, parts = host.status()
+        assert code == 0
+        assert (parts[0]["endpoint"], parts[0]["pid"]) == (vectors.uri, None)
+        assert ports.is_free(host.ports[1]), "a second Milvus was started"
+        host.down()
+        assert milvus.is_ready(vectors.uri)
+    gone = host.up("--milvus", vectors.uri, check=False)
+    assert gone.returncode == 1
+    assert f"no healthy Milvus answers at {vectors.uri}" in gone.stdout
+
+
+def test_up_without_models_says_what_to_do(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = host.up("--repository", str(tmp_path / "empty"), check=False)
+    assert done.returncode == 1
+    assert "no version of detector and embedder; publish one first" in done.stdout
+
+
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
+def test_what_ends_up_ends_what_it_started(host: Host, way: signal.Signals) -> None:
+    with subprocess.Popen([SEMBLANCE, "up", *host.options], stdout=subprocess.DEVNULL) as command:
+        wait_until(lambda: (run := state.read(host.data)) is not None and run.part("Milvus") is not None)
+        processes = host.processes()
+        command.send_signal(way)
+        assert command.wait(60) != 0
+    wait_until(lambda: not [process for process in processes if process.is_running()])
+    wait_until(lambda: all(map(ports.is_free, host.ports)))
+    assert host.down().strip() == "not running"
