@@ -46,7 +46,7 @@ status: setup  ## Say what runs, where, and whether it is ready
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
 	@$(BUILD) app triton milvus export
 	$(DEV)/python -m pytest --ignore tests/export
-	.venv/export/bin/python -m pytest tests/export
+	.venv/export/bin/python -m pytest tests/export --confcutdir tests/export
 
 test-quick: setup-dev  ## Run the tests that start no server
 	$(DEV)/python -m pytest tests/unit tests/fuzz

@@ -206,6 +206,9 @@ class Manifest(_message.Message):
     OPSET_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     PARITY_FIELD_NUMBER: _builtins.int
+    SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    IOU_THRESHOLD_FIELD_NUMBER: _builtins.int
+    EXPORTED_FILE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`detector` or `embedder`."""
     version: _builtins.int
@@ -217,8 +220,15 @@ class Manifest(_message.Message):
     precision: _builtins.str
     """How the graph computes: fp32, fp16 or int8."""
     weights_precision: _builtins.str
-    """How the file stores its weights: fp32, fp16 or int8."""
+    """What the weights' values are rounded to: fp32, fp16 or int8. How the file stores them is another matter, see
+    `exported_file`.
+    """
     opset: _builtins.int
+    score_threshold: _builtins.float
+    """Of a detector: the thresholds in the graph. A detection's score is above the first; of two of a class that overlap
+    by more than the second, the one with the lower score is left out. 0 where the network needs no suppression.
+    """
+    iou_threshold: _builtins.float
     @_builtins.property
     def model_file(self) -> Global___Manifest.File: ...
     @_builtins.property
@@ -237,6 +247,10 @@ class Manifest(_message.Message):
 
     @_builtins.property
     def parity(self) -> Global___Manifest.Parity: ...
+    @_builtins.property
+    def exported_file(self) -> Global___Manifest.File:
+        """Set where publishing wrote int8 weights out as fp32: the file as it was exported."""
+
     def __init__(
         self,
         *,
@@ -255,10 +269,13 @@ class Manifest(_message.Message):
         opset: _builtins.int = ...,
         tools: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         parity: Global___Manifest.Parity | None = ...,
+        score_threshold: _builtins.float = ...,
+        iou_threshold: _builtins.float = ...,
+        exported_file: Global___Manifest.File | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exported_file", b"exported_file", "input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "input", b"input", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "published_at", b"published_at", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "exported_file", b"exported_file", "input", b"input", "iou_threshold", b"iou_threshold", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "published_at", b"published_at", "score_threshold", b"score_threshold", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

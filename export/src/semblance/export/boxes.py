@@ -1,0 +1,84 @@
+"""Two lists of detections of one picture, matched one to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32]
+"""FP32 [N,6]: x1 y1 x2 y2 in pixels, score, class; best first."""
+
+# Scores that differ by less than this share of themselves tie. PyTorch and ONNX Runtime add in different orders.
+TIE = 1e-3
+
+
+@dataclass(frozen=True)
+class Match:
+    """How two lists agree.
+
+    `pairs`: int [M,2], rows of the first and of the second list, in the order of the second; `ious` [M].
+    `unmatched`: rows in one list alone, except `borderline` ones: those that a threshold, the limit of rows or a tie
+    puts on either side of a decision, where the last bit of a score decides.
+    """
+
+    pairs: NDArray[np.int64]
+    ious: NDArray[np.float64]
+    unmatched: Rows
+    borderline: Rows
+
+
+def iou(boxes: Rows, others: Rows) -> NDArray[np.float64]:
+    """Intersection over union [N,M] of boxes [N,≥4] and others [M,≥4].
+
+    >>> iou(np.array([[0, 0, 2, 2.0]]), np.array([[0, 0, 2, 1.0], [5, 5, 6, 6]]))
+    array([[0.5, 0. ]])
+    """
+    first, second = _corners(boxes)[:, :, None], _corners(others)[:, None]
+    intersection = (np.minimum(first[1], second[1]) - np.maximum(first[0], second[0])).clip(min=0).prod(-1)
+    union = (first[1] - first[0]).prod(-1) + (second[1] - second[0]).prod(-1) - intersection
+    ious: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return ious
+
+
+def match(expected: Rows, found: Rows, *, limit: int, score_threshold: float, iou_threshold: float) -> Match:
+    """Pairs each found row with the expected row of its class that it overlaps most, best overlaps first.
+
+    Pairs that overlap by less than a half are no pairs. Thresholds and limit are those that made both lists.
+    """
+    overlaps = iou(expected, found)
+    overlaps[expected[:, None, 5] != found[None, :, 5]] = 0
+    remaining = overlaps.copy()
+    chosen: dict[int, int] = {}
+    while remaining.size and remaining.max() >= 0.5:
+        i, j = np.unravel_index(remaining.argmax(), remaining.shape)
+        chosen[int(j)] = int(i)
+        remaining[i], remaining[:, j] = 0, 0
+    pairs = np.array([(i, j) for j, i in sorted(chosen.items())], np.int64).reshape(-1, 2)
+    alone = np.concatenate([np.delete(expected, pairs[:, 0], axis=0), np.delete(found, pairs[:, 1], axis=0)])
+    everything = np.concatenate([expected, found])
+    cuts = [score_threshold, *(rows[-1, 4] for rows in (expected, found) if len(rows) == limit)]
+    excused = np.array([_is_borderline(row, everything, cuts, iou_threshold) for row in alone], bool)
+    return Match(pairs, overlaps[pairs[:, 0], pairs[:, 1]], alone[~excused], alone[excused])
+
+
+def _corners(boxes: Rows) -> NDArray[np.float64]:
+    """Upper left and lower right corners [2,N,2], of boxes that are inside out too."""
+    pairs = boxes[:, :4].astype(np.float64).reshape(-1, 2, 2)
+    return np.stack([pairs.min(axis=1), pairs.max(axis=1)])
+
+
+def tied(scores: Rows, others: Rows) -> NDArray[np.bool_]:
+    close: NDArray[np.bool_] = np.abs(scores - others) <= TIE * np.maximum(np.abs(scores), np.abs(others))
+    return close
+
+
+def _is_borderline(row: Rows, everything: Rows, cuts: list[float], iou_threshold: float) -> bool:
+    if tied(np.array(cuts, np.float32), row[4:5]).any():
+        return True
+    rivals = everything[(everything[:, 5] == row[5]) & (everything != row).any(axis=1)]
+    overlaps = iou(row[None], rivals)[0]
+    at_threshold = np.abs(overlaps - iou_threshold) <= TIE
+    swapped = (overlaps > iou_threshold) & tied(rivals[:, 4], row[4:5])
+    return bool((at_threshold | swapped).any())

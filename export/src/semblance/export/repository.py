@@ -1,0 +1,148 @@
+"""Triton's model repository: atomic publication of the next version.
+
+    model_repository/
+      detector/
+        config.pbtxt
+        1/model.onnx, manifest.json
+
+A version is written aside, under a name that Triton does not take for a version, flushed to disk, checked, and moved
+into place by one rename. Whatever is killed when, Triton sees whole versions only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx
+
+from semblance.export import graph, int8_weights, manifest, model_config
+from semblance.export.contract import MODEL_FILE
+from semblance.export.errors import ContractError, VersionExists
+from semblance.v1.manifest_pb2 import Manifest
+
+STAGING_PREFIX = ".publishing-"
+LOCK_FILE = ".lock"
+
+
+@dataclass(frozen=True)
+class Published:
+    """`is_new` is false where the same bytes stood already, and nothing was published."""
+
+    folder: Path
+    manifest: Manifest
+    is_new: bool
+
+
+def publish(exported: Path, repository: Path, version: int | None = None) -> Published:
+    """Publishes an exported folder (`model.onnx`, `manifest.json`) as the next version, or as the one named.
+
+    int8 weights are written out as fp32, see `int8_weights`; the manifest then names the exported file too. Where no
+    version is named and one with the same bytes stands, that one is given back.
+
+    Raises:
+        ContractError: the folder holds no model that meets its contract.
+        DigestMismatch: the model's bytes are not those of the manifest.
+        VersionExists: the version named is there.
+    """
+    staged = manifest.verify(exported)
+    contract = manifest.contract_of(staged)
+    model = _load(exported / staged.model_file.name)
+    graph.check(model, contract)
+    home = repository / contract.model
+    home.mkdir(parents=True, exist_ok=True)
+    with _lock(home):
+        standing = versions(home)
+        if version in standing:
+            raise VersionExists(
+                f"{home / str(version)} is published already, and a published version never changes. Leave --version "
+                f"out to publish version {standing[-1] + 1}."
+            )
+        if version is None:
+            for number in reversed(standing):
+                if _is_same(manifest.read(home / str(number)), staged):
+                    return Published(home / str(number), manifest.verify(home / str(number)), is_new=False)
+        staged.version = version or max(standing, default=0) + 1
+        staged.published_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        with _staging(home) as staging:
+            _write(staging, model, exported, staged)
+            # One configuration serves all versions: its batches are none larger than each was checked with.
+            sizes = [manifest.read(home / str(number)).max_batch_size for number in standing]
+            model_config.write(home / model_config.CONFIG_FILE, contract, min([*sizes, staged.max_batch_size]))
+            folder = home / str(staged.version)
+            staging.rename(folder)
+            _flush(home)
+    return Published(folder, staged, is_new=True)
+
+
+def versions(home: Path) -> list[int]:
+    """The versions in a model's folder, ascending: what Triton takes for one, a positive number without leading 0."""
+    names = (path.name for path in home.iterdir() if path.is_dir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0"))
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's own error class is not public
+        raise ContractError(f"{path} is not an ONNX file: {error}") from error
+
+
+def _is_same(published: Manifest, staged: Manifest) -> bool:
+    """Whether a version was published from the very file, for the same batch sizes."""
+    exported = published.exported_file if published.HasField("exported_file") else published.model_file
+    return exported == staged.model_file and published.max_batch_size == staged.max_batch_size
+
+
+def _write(staging: Path, model: onnx.ModelProto, exported: Path, staged: Manifest) -> None:
+    """Writes model and manifest, completes the manifest, flushes both to disk and reads the model back."""
+    file = staging / MODEL_FILE
+    if int8_weights.expand(model):
+        file.write_bytes(model.SerializeToString(deterministic=True))
+        staged.exported_file.CopyFrom(staged.model_file)
+        staged.model_file.CopyFrom(manifest.file_entry(file))
+    else:
+        shutil.copyfile(exported / staged.model_file.name, file)
+        staged.model_file.name = MODEL_FILE
+    manifest.write(staged, staging)
+    for path in (*staging.iterdir(), staging):
+        if path.is_file():
+            path.chmod(0o444)
+        _flush(path)
+    manifest.verify(staging)
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """One publisher at a time; the kernel releases the lock of one that is killed."""
+    with (home / LOCK_FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _staging(home: Path) -> Iterator[Path]:
+    """A folder aside, in place of what a killed publisher left; gone at the end unless it was renamed."""
+    for left in home.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(left)
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=home))
+    staging.chmod(0o755)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,44 @@
+"""PyTorch module to ONNX graph, with the names, types and static dimensions of a contract."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+
+from semblance.export.contract import IR_VERSION, OPSET, Contract
+
+
+def trace(module: torch.nn.Module, contract: Contract, output_names: Sequence[str]) -> onnx.ModelProto:
+    """The graph of a module that takes the contract's input, UINT8 [B,…], with a dynamic batch."""
+    example = torch.zeros((2, *contract.input.dims), dtype=torch.uint8)
+    names = [contract.input.name, *output_names]
+    file = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        # The TorchScript exporter writes opset 17, which the oldest runtime we serve on reads; torch.export's does not.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "batch"} for name in names},
+        )
+    model = onnx.load_from_string(file.getvalue())
+    model.ir_version = IR_VERSION
+    return model
+
+
+def declare_output(model: onnx.ModelProto, contract: Contract) -> None:
+    """Declares the contract's output as the only one. Its last dimensions are static: Triton's C++ backend refuses
+    a symbolic dimension where the configuration names a number."""
+    output = contract.output
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["batch", *output.dims]))

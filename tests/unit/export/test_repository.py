@@ -1,0 +1,154 @@
+"""Publishing: atomic, once, and never over what stands."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from semblance.export import int8_weights, manifest, repository
+from semblance.export.contract import DETECTOR, EMBEDDER
+from semblance.export.errors import ContractError, DigestMismatch, VersionExists
+from tests.unit.export import graphs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return graphs.exported(tmp_path / "exported", EMBEDDER, graphs.embedder())
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "model_repository"
+
+
+def test_version_1_stands_whole_beside_its_configuration(folder: Path, models: Path) -> None:
+    published = repository.publish(folder, models)
+    assert published.is_new
+    assert published.folder == models / "embedder" / "1"
+    verified = manifest.verify(models / "embedder" / "1")
+    assert verified.version == 1
+    assert verified.published_at.endswith("Z")
+    assert (models / "embedder" / "1" / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    assert "max_batch_size: 4" in (models / "embedder" / "config.pbtxt").read_text()
+
+
+def test_other_weights_become_the_next_version(folder: Path, models: Path, tmp_path: Path) -> None:
+    repository.publish(folder, models)
+    other = graphs.exported(tmp_path / "other", EMBEDDER, graphs.embedder(seed=1))
+    assert repository.publish(other, models).manifest.version == 2
+    assert repository.versions(models / "embedder") == [1, 2]
+
+
+def test_the_configuration_allows_no_larger_batch_than_every_version_was_checked_with(
+    folder: Path, models: Path, tmp_path: Path
+) -> None:
+    repository.publish(folder, models)
+    for number, (size, allowed) in enumerate([(2, 2), (8, 2)], start=2):
+        other = graphs.exported(tmp_path / str(number), EMBEDDER, graphs.embedder(seed=number), max_batch_size=size)
+        repository.publish(other, models)
+        assert f"max_batch_size: {allowed}\n" in (models / "embedder" / "config.pbtxt").read_text()
+
+
+def test_the_same_bytes_are_not_published_twice(folder: Path, models: Path) -> None:
+    first = repository.publish(folder, models)
+    again = repository.publish(folder, models)
+    assert not again.is_new
+    assert again.folder == first.folder
+    assert repository.versions(models / "embedder") == [1]
+
+
+def test_a_version_that_stands_is_refused(folder: Path, models: Path) -> None:
+    repository.publish(folder, models, version=3)
+    with pytest.raises(VersionExists, match="publish version 4"):
+        repository.publish(folder, models, version=3)
+
+
+def test_changed_bytes_are_refused(folder: Path, models: Path) -> None:
+    model = folder / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[-200] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(DigestMismatch, match="restore it or export again"):
+        repository.publish(folder, models)
+    assert not (models / "embedder").exists()
+
+
+def test_a_published_version_that_was_changed_is_not_taken_for_published(folder: Path, models: Path) -> None:
+    model = repository.publish(folder, models).folder / "model.onnx"
+    model.chmod(0o644)
+    model.write_bytes(b"something else")
+    with pytest.raises(DigestMismatch):
+        repository.publish(folder, models)
+
+
+def test_a_graph_of_another_contract_is_refused(tmp_path: Path, models: Path) -> None:
+    folder = graphs.exported(tmp_path / "wrong", DETECTOR, graphs.embedder())
+    with pytest.raises(ContractError, match=r"input is crop UINT8 \[batch,224,224,3\]; expected image UINT8"):
+        repository.publish(folder, models)
+
+
+def test_a_symbolic_output_dimension_is_refused(tmp_path: Path, models: Path) -> None:
+    model = graphs.embedder()
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "size"
+    folder = graphs.exported(tmp_path / "symbolic", EMBEDDER, model)
+    with pytest.raises(ContractError, match=r"embedding FP32 \[batch,size\]; expected embedding FP32 \[batch,2048\]"):
+        repository.publish(folder, models)
+
+
+def test_int8_weights_are_published_as_the_fp32_numbers_they_stand_for(tmp_path: Path, models: Path) -> None:
+    model = graphs.embedder()
+    int8_weights.store(model)
+    folder = graphs.exported(tmp_path / "int8", EMBEDDER, model)
+    published = repository.publish(folder, models)
+    expanded = onnx.load(published.folder / "model.onnx")
+    assert {node.op_type for node in expanded.graph.node}.isdisjoint({"DequantizeLinear"})
+    crop = np.random.default_rng(3).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    for each in (model, expanded):
+        each.opset_import[0].version = 19  # the first whose DequantizeLinear the reference implementation has
+    np.testing.assert_array_equal(graphs.evaluate(model, crop=crop), graphs.evaluate(expanded, crop=crop))
+    described = manifest.verify(published.folder)
+    assert described.exported_file == manifest.file_entry(folder / "model.onnx")
+    assert not repository.publish(folder, models).is_new
+
+
+def test_what_a_killed_publisher_leaves_is_no_version_and_is_cleared(folder: Path, models: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from semblance.export import repository\n"
+        "repository._flush = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "repository.publish(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, folder, models], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    home = models / "embedder"
+    left = [path.name for path in home.iterdir() if path.is_dir()]
+    assert len(left) == 1
+    assert left[0].startswith(".publishing-")
+    assert repository.versions(home) == []
+    assert repository.publish(folder, models).manifest.version == 1
+    assert [path.name for path in home.iterdir() if path.is_dir()] == ["1"]
+
+
+def _publish(folder: Path, models: Path) -> int:
+    return repository.publish(folder, models).manifest.version
+
+
+def test_publishers_at_the_same_time_take_turns(tmp_path: Path, models: Path) -> None:
+    folders = [graphs.exported(tmp_path / str(seed), EMBEDDER, graphs.embedder(seed)) for seed in range(4)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        numbers = pool.starmap(_publish, [(folder, models) for folder in folders])
+    assert sorted(numbers) == [1, 2, 3, 4]
+    for number, folder in zip(numbers, folders, strict=True):
+        published = models / "embedder" / str(number)
+        assert manifest.verify(published).model_file == manifest.read(folder).model_file
+
+
+def test_a_published_file_is_read_only(folder: Path, models: Path) -> None:
+    published = repository.publish(folder, models).folder
+    assert {path.stat().st_mode & 0o222 for path in published.iterdir()} == {0}
+    assert os.access(published, os.R_OK | os.X_OK)
