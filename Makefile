@@ -10,7 +10,7 @@ SOURCES := proto/generate.py client export orchestrator serving demo environment
 STACK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-dev demo publish up down status test test-quick check format proto configs lock
+.PHONY: help setup setup-export setup-milvus setup-dev demo up down status test test-quick check format proto configs lock
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -30,11 +30,10 @@ setup-dev:  # What the checks and tests need
 demo: setup  ## Publish, start, index 240 items, search 60 unseen scenes, report, stop
 	@$(APP)/python -m demo.run
 
-publish: setup  ## Publish the demo's models into model_repository/
-	@$(APP)/semblance publish demo/weights/detector
-	@$(APP)/semblance publish demo/weights/embedder
+model_repository/%/1: | setup  # The demo's models, where nothing else is published yet
+	@ls -d model_repository/$*/[0-9]* >/dev/null 2>&1 || $(APP)/semblance publish demo/weights/$*
 
-up: publish  ## Start Triton, Milvus and the orchestrator on this host (STACK="--milvus standalone" for options)
+up: setup model_repository/detector/1 model_repository/embedder/1  ## Start Triton, Milvus and the orchestrator on this host (STACK="--milvus standalone" for options)
 	@$(APP)/semblance up $(STACK)
 
 down: setup  ## Stop what `make up` started

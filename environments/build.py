@@ -9,6 +9,9 @@ project's own distributions, installed editable; environments without project co
 what stands costs a hash.
 """
 
+# An older Python must be able to read this far, to be told that it is too old.
+from __future__ import annotations
+
 import ctypes
 import fcntl
 import hashlib
@@ -28,7 +31,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semb
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "app": ("proto", "client", "orchestrator", "export", "serving"),
     "dev": ("proto", "client", "orchestrator", "export", "serving"),
-    "export": ("proto", "client", "export"),
+    "export": ("proto", "client", "orchestrator", "export"),
     "triton": (),
     "milvus": (),
 }
@@ -97,11 +100,17 @@ def uv() -> Path:
     return program
 
 
+def home_of(name: str) -> Path:
+    """Where the packages of `environments/<name>.lock` are kept for this Python."""
+    lock = ROOT / "environments" / f"{name}.lock"
+    python = f"{sys.version_info[:2]} {sys.base_prefix}".encode()
+    return CACHE / f"{name}-{hashlib.sha256(lock.read_bytes() + python).hexdigest()[:16]}"
+
+
 def packages(name: str) -> Path:
     """The cached environment with the packages of `environments/<name>.lock`, built if it is not there."""
     lock = ROOT / "environments" / f"{name}.lock"
-    key = hashlib.sha256(lock.read_bytes() + f"{sys.version_info[:2]} {sys.base_prefix}".encode()).hexdigest()[:16]
-    home = CACHE / f"{name}-{key}"
+    home = home_of(name)
     complete = home / ".complete"
     if not complete.exists():
         print(f"setup: installing the packages of {lock.name} (kept in {home})", flush=True)
@@ -140,7 +149,7 @@ def link(name: str, cached: Path) -> Path:
     return home
 
 
-def lock() -> None:
+def resolve_locks() -> None:
     """Resolves every `.in` file; what the container gets is what the host gets."""
     here = ROOT / "environments"
     resolve = ("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes")
@@ -152,18 +161,18 @@ def lock() -> None:
 
 def main(names: list[str]) -> None:
     if names == ["--lock"]:
-        lock()
+        resolve_locks()
         return
     unknown = [name for name in names if name not in DISTRIBUTIONS]
     if unknown or not names:
         sys.exit(f"usage: build.py NAME...; the environments are {', '.join(DISTRIBUTIONS)}")
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (this program is what says so)
         sys.exit(f"setup: Semblance needs Python 3.11 or newer, and this is {platform.python_version()}; set PYTHON")
     if "triton" in names and (problem := host_problem()):
         sys.exit(f"setup: {problem}")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(CACHE / ".lock", "w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
         for name in names:
             cached = packages(name)
             (thin if DISTRIBUTIONS[name] else link)(name, cached)

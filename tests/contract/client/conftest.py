@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from random import Random
 from uuid import uuid4
@@ -13,24 +12,21 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from semblance.client import Client
 from semblance.client.testing import FakeSemblance
+from tests.stack import started
 
 Picture = Callable[..., bytes]
 
 
-@contextmanager
-def fake() -> Iterator[str]:
-    with FakeSemblance() as service:
-        yield service.target
-
-
-SERVICES: dict[str, Callable[[], AbstractContextManager[str]]] = {"fake": fake}
-"""Each yields host and port of a running service. Tests share it and name their items apart."""
-
-
-@pytest.fixture(scope="session", params=SERVICES)
-def service(request: pytest.FixtureRequest) -> Iterator[str]:
-    with SERVICES[request.param]() as target:
-        yield target
+@pytest.fixture(scope="session", params=["fake", "real"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and port of a running service. Tests share it and name their items apart."""
+    if request.param == "fake":
+        with FakeSemblance() as fake:
+            yield fake.target
+        return
+    inference, repository = request.getfixturevalue("inference"), request.getfixturevalue("repository")
+    with started(inference, repository, tmp_path_factory.mktemp("contract")) as real:
+        yield real.address
 
 
 @pytest.fixture

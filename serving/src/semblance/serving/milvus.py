@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -96,16 +97,31 @@ def standalone(data: Path, *, port: int | None = None, log: Path | None = None) 
 def is_ready(uri: str) -> bool:
     """Whether the Milvus at a URI such as http://127.0.0.1:19530 says that it is healthy."""
     # Importing pymilvus takes two seconds, which `semblance --help` and `semblance down` can do without.
-    from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
+    from pymilvus.grpc_gen import milvus_pb2
+
+    with _stub(uri) as stub:
+        try:
+            return bool(stub.CheckHealth(milvus_pb2.CheckHealthRequest(), timeout=1.0).isHealthy)
+        except grpc.RpcError as error:
+            # A server that wants a token is there all the same; the orchestrator has it.
+            return error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def version(uri: str) -> str:
+    """What the Milvus at a URI says that it is. Raises grpc.RpcError."""
+    from pymilvus.grpc_gen import milvus_pb2
+
+    with _stub(uri) as stub:
+        return str(stub.GetVersion(milvus_pb2.GetVersionRequest(), timeout=5.0).version)
+
+
+@contextmanager
+def _stub(uri: str) -> Iterator[Any]:
+    from pymilvus.grpc_gen import milvus_pb2_grpc
 
     address = urlsplit(uri)
     secure = address.scheme == "https"
     target = f"{address.hostname}:{address.port or (443 if secure else DEFAULT_PORT)}"
     channel = grpc.secure_channel(target, grpc.ssl_channel_credentials()) if secure else grpc.insecure_channel(target)
     with channel:
-        stub = milvus_pb2_grpc.MilvusServiceStub(channel)
-        try:
-            return bool(stub.CheckHealth(milvus_pb2.CheckHealthRequest(), timeout=1.0).isHealthy)
-        except grpc.RpcError as error:
-            # A server that wants a token is there all the same; the orchestrator has it.
-            return error.code() is grpc.StatusCode.UNAUTHENTICATED
+        yield milvus_pb2_grpc.MilvusServiceStub(channel)

@@ -14,8 +14,8 @@ from typing import Literal, NoReturn, Self
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo  # type: ignore[import-untyped]
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 
 from semblance.client import _errors as errors
 from semblance.client._errors import DOMAIN, STATUS_DETAILS, RetryableError, SemblanceError

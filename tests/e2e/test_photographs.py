@@ -1,0 +1,122 @@
+"""Real photographs: each comes back first for a changed copy of itself."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import ExifTags, Image
+
+from semblance.client import Client, NewItem, SearchResult
+from semblance.serving.orchestrator import Orchestrator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What scikit-image and Ultralytics carry in their packages, in the export environment.
+SCIKIT_IMAGE = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "page.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+ULTRALYTICS = ("bus.jpg", "zidane.jpg")
+
+TWELVE_MEGAPIXELS = (4000, 3000)
+
+
+def paths() -> list[Path]:
+    [packages] = (ROOT / ".venv" / "export" / "packages" / "lib").glob("python3.*/site-packages")
+    return [packages / "skimage" / "data" / name for name in SCIKIT_IMAGE] + [
+        packages / "ultralytics" / "assets" / name for name in ULTRALYTICS
+    ]
+
+
+def jpeg(image: Image.Image, quality: int = 92, orientation: int | None = None) -> bytes:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ExifTags.Base.Orientation] = orientation
+    image.convert("RGB").save(file, "JPEG", quality=quality, exif=exif)
+    return file.getvalue()
+
+
+def cropped(image: Image.Image) -> Image.Image:
+    """Without 5 % at each side."""
+    x, y = round(image.width * 0.05), round(image.height * 0.05)
+    return image.crop((x, y, image.width - x, image.height - y))
+
+
+CHANGES: dict[str, Callable[[Image.Image], bytes]] = {
+    "recompressed": lambda image: jpeg(image, quality=40),
+    "resized": lambda image: jpeg(image.resize((round(image.width * 0.6), round(image.height * 0.6)))),
+    "rotated": lambda image: jpeg(image.rotate(4, Image.Resampling.BICUBIC, fillcolor="grey")),
+    "cropped": lambda image: jpeg(cropped(image)),
+}
+
+
+@pytest.fixture(scope="module")
+def client(service: Orchestrator) -> Iterator[Client]:
+    """The photographs, each put as an item named as its file."""
+    with Client(service.address) as client:
+        outcomes = list(client.put(NewItem(path.name, [path]) for path in paths()))
+        assert {str(outcome) for _, outcome in outcomes} == {"created"}
+        yield client
+
+
+def first_hits(result: SearchResult) -> set[str]:
+    return {found.hits[0].item_id for found in result.objects}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("path", paths(), ids=lambda path: path.name)
+def test_a_changed_copy_finds_its_original(client: Client, path: Path, change: str) -> None:
+    with Image.open(path) as image:
+        result = client.search(CHANGES[change](image.convert("RGB")), top_k=3)
+    assert path.name in first_hits(result)
+
+
+# How each EXIF orientation stores a picture: what undoes what the tag says (TIFF 6.0, tag 274).
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.fixture(scope="module")
+def phone_photo() -> Image.Image:
+    [path] = [path for path in paths() if path.name == "bus.jpg"]
+    with Image.open(path) as image:
+        return image.convert("RGB").resize(TWELVE_MEGAPIXELS[::-1], Image.Resampling.LANCZOS)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_phone_photo_gives_the_same_hits_in_every_orientation(
+    client: Client, phone_photo: Image.Image, orientation: int
+) -> None:
+    transpose = STORED[orientation]
+    stored = phone_photo if transpose is None else phone_photo.transpose(transpose)
+    upright = client.search(jpeg(phone_photo), top_k=5)
+    result = client.search(jpeg(stored, orientation=orientation), top_k=5)
+    assert (result.image_width, result.image_height) == phone_photo.size
+    assert "bus.jpg" in first_hits(result)
+    assert [[hit.item_id for hit in found.hits] for found in result.objects] == [
+        [hit.item_id for hit in found.hits] for found in upright.objects
+    ]

@@ -1,0 +1,72 @@
+"""What the caller sees where something goes wrong."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+
+from semblance.orchestrator.errors import DependencyUnavailable
+from semblance.v1.search_pb2 import SearchRequest
+from tests.integration.service.world import RED_PHOTO, Caller, World, item, reason, until
+
+
+async def test_what_is_too_much_is_refused_at_once(start: Callable[..., Any], world: World) -> None:
+    caller = await start(search_in_flight=1, search_queue=1)
+    world.models.gate.clear()
+    searches = [asyncio.ensure_future(caller.search(RED_PHOTO)) for _ in range(3)]
+    [refused], accepted = await asyncio.wait(searches, return_when=asyncio.FIRST_COMPLETED)
+    error = refused.exception()
+    assert isinstance(error, grpc.aio.AioRpcError)
+    assert reason(error) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 1.0)
+    world.models.gate.set()
+    assert all(answer.objects for answer in await asyncio.gather(*accepted))
+
+
+async def test_a_dependency_that_fails_is_unavailable_and_worth_a_retry(caller: Caller, world: World) -> None:
+    world.models.fail(DependencyUnavailable("Triton at x does not answer"))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await caller.search(RED_PHOTO)
+    assert reason(raised.value) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", 1.0)
+    assert (await caller.search(RED_PHOTO)).objects
+
+
+async def test_a_defect_is_internal_and_shows_nothing(
+    caller: Caller, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.models.fail(KeyError("secret"), KeyError("secret"))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await caller.search(RED_PHOTO)
+    assert reason(raised.value) == (StatusCode.INTERNAL, "INTERNAL", None)
+    assert "secret" not in str(raised.value)
+    error_id = str(raised.value.details()).split()[2].rstrip(";")
+    assert any(error_id in record.getMessage() for record in caplog.records)
+    [answer] = await caller.put(item("a", RED_PHOTO))
+    assert answer.failure.reason == "INTERNAL"
+    assert "secret" not in answer.failure.message
+    assert (await caller.search(RED_PHOTO)).objects
+
+
+@pytest.mark.parametrize("named", [None, 100.0])
+async def test_a_request_without_a_short_deadline_gets_the_services(
+    start: Callable[..., Any], world: World, named: float | None
+) -> None:
+    caller = await start(default_deadline=0.2, max_deadline=0.3)
+    world.models.gate.clear()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await caller.search(RED_PHOTO, timeout=named)
+    assert reason(raised.value) == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", None)
+    await until(lambda: world.models.cancelled == 1)
+    stream = caller.searching.SearchStream(iter([SearchRequest(image=RED_PHOTO)]), timeout=named)
+    [answer] = [answer async for answer in stream]
+    assert answer.failure.reason == "DEADLINE_EXCEEDED"
+
+
+async def test_a_callers_deadline_is_kept(caller: Caller, world: World) -> None:
+    world.models.gate.clear()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await caller.search(RED_PHOTO, timeout=0.2)
+    assert raised.value.code() is StatusCode.DEADLINE_EXCEEDED
+    await until(lambda: world.models.cancelled == 1)

@@ -1,0 +1,175 @@
+"""From the bound port to the last answer."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from semblance.orchestrator import bootstrap
+from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
+from semblance.orchestrator.grpc_edge.server import AddressInUse
+from semblance.v1.manifest_pb2 import Manifest
+from semblance.v1.search_pb2 import SearchRequest, SearchStreamResponse
+from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
+
+NAMES = ("", "semblance.v1.SearchService", "semblance.v1.CatalogService")
+
+
+async def test_health_tells_when_it_serves(world: World) -> None:
+    service = world.service()
+    caller = Caller(await service.bind())
+    not_serving, serving = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
+    assert {await caller.status(name) for name in NAMES} == {not_serving}
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await caller.search(RED_PHOTO)
+    assert reason(raised.value)[:2] == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    await service.activate()
+    assert {await caller.status(name) for name in NAMES} == {serving}
+
+    watch = caller.health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == serving
+    async with asyncio.timeout(PATIENCE / 2):
+        await service.stop()
+    await caller.channel.close()
+
+
+async def test_reflection_names_the_services(caller: Caller) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(caller.channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    [answer] = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+    names = {service.name for service in answer.list_services_response.service}
+    assert names >= {*NAMES[1:], "grpc.health.v1.Health"}
+
+
+async def test_stopping_answers_what_was_read_and_ends_the_streams(world: World) -> None:
+    service = world.service()
+    caller = Caller(await service.bind())
+    await service.activate()
+    world.models.gate.clear()
+    stream = caller.searching.SearchStream()
+    await stream.write(SearchRequest(request_id="a", image=RED_PHOTO))
+    unary = asyncio.ensure_future(caller.search(RED_PHOTO))
+    await until(lambda: world.models.waiting == 2)
+    stopping = asyncio.create_task(service.stop())
+    answers: list[SearchStreamResponse] = []
+    reading = asyncio.create_task(stream.read())
+    world.models.gate.set()
+    answers.append(await reading)
+    assert answers[0].response.request_id == "a"
+    assert (await unary).objects
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stream.read()
+    assert reason(raised.value)[:2] == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    async with asyncio.timeout(PATIENCE / 2):
+        await stopping
+    await caller.channel.close()
+
+
+async def test_an_address_in_use_is_named(start: Callable[..., Any], world: World) -> None:
+    first = world.service()
+    port = await first.bind()
+    with pytest.raises(AddressInUse, match=f"127.0.0.1:{port}: the address is in use"):
+        await world.service(listen=f"127.0.0.1:{port}").bind()
+    await first.stop()
+
+
+async def test_the_first_start_makes_a_release_and_the_next_one_takes_it(
+    start: Callable[..., Any], world: World
+) -> None:
+    caller = await start()
+    await caller.put(item("a", RED_PHOTO))
+    release = world.metadata.release
+    assert release is not None
+    assert (release.release_id, release.detector.version, release.embedder.version) == ("r1", 1, 1)
+    assert set(world.index.collections) == {release.collection}
+    second = await start()
+    assert world.metadata.release is release
+    assert (await second.search(RED_PHOTO)).objects[0].hits[0].item_id == "a"
+
+
+def change_model_file(world: World) -> None:
+    (world.repository / "embedder" / "1" / "model.onnx").write_bytes(b"something else")
+
+
+def remove_manifest(world: World) -> None:
+    (world.repository / "detector" / "1" / "manifest.json").unlink()
+
+
+def break_manifest(world: World) -> None:
+    (world.repository / "detector" / "1" / "manifest.json").write_text("{")
+
+
+def publish_other_bytes(world: World) -> None:
+    path = world.repository / "embedder" / "1" / "manifest.json"
+    manifest = json_format.Parse(path.read_text(), Manifest())
+    manifest.model_file.sha256 = "0" * 64
+    path.write_text(json_format.MessageToJson(manifest, preserving_proto_field_name=True))
+
+
+def lose_collection(world: World) -> None:
+    world.index.collections.clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_model_file, r"embedder/1/model.onnx has the SHA-256 .* restore the file"),
+        (remove_manifest, r"release r1 needs detector version 1: .*manifest.json is not there.*semblance publish"),
+        (break_manifest, r"detector/1/manifest.json is not a manifest"),
+        (publish_other_bytes, r"release r1 was made with sha256 .* of embedder version 1.*its manifest says 0000"),
+        (lose_collection, "there is no collection"),
+    ],
+)
+async def test_what_is_not_as_the_release_says_stops_the_start(
+    start: Callable[..., Any], world: World, change: Callable[[World], None], message: str
+) -> None:
+    await start()
+    change(world)
+    with pytest.raises(ContractMismatch, match=message):
+        await start()
+
+
+async def test_models_without_a_manifest_stop_the_first_start(start: Callable[..., Any], world: World) -> None:
+    remove_manifest(world)
+    with pytest.raises(ContractMismatch, match=r"Triton serves detector without a manifest: .*semblance publish"):
+        await start()
+
+
+async def test_the_start_waits_for_what_is_not_there_yet(world: World) -> None:
+    models, world.models.models = world.models.models, set()
+    service = world.service(startup_wait=PATIENCE)
+    caller = Caller(await service.bind())
+    starting = asyncio.create_task(service.activate())
+    world.metadata.fail(DependencyUnavailable("the database does not answer"))
+    assert await caller.status() == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert not starting.done()
+    world.models.models = models
+    async with asyncio.timeout(PATIENCE):
+        await starting
+    assert await caller.status() == health_pb2.HealthCheckResponse.SERVING
+    await caller.channel.close()
+    await service.stop()
+
+
+async def test_the_start_does_not_wait_forever(start: Callable[..., Any], world: World) -> None:
+    world.models.models = set()
+    with pytest.raises(DependencyUnavailable, match="Triton has no version of detector ready"):
+        await start(startup_wait=0)
+
+
+async def test_what_did_not_reach_the_index_is_mended_meanwhile(
+    start: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "MEND_SECONDS", 0.01)
+    caller = await start()
+    world.index.fail(DependencyUnavailable("Milvus does not answer"))
+    [answer] = await caller.put(item("a", RED_PHOTO))
+    assert answer.failure.reason == "DEPENDENCY_UNAVAILABLE"
+    await until(lambda: not world.metadata.changed)
+    assert (await caller.search(RED_PHOTO)).objects[0].hits[0].item_id == "a"

@@ -1,0 +1,70 @@
+"""Several requests of one stream at once."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+
+from semblance.v1.search_pb2 import SearchRequest
+from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, until
+
+
+async def test_answers_of_a_stream_come_as_they_are_ready(caller: Caller, world: World) -> None:
+    world.models.gate.clear()
+    stream = caller.searching.SearchStream(timeout=PATIENCE)
+    await stream.write(SearchRequest(request_id="slow", image=RED_PHOTO))
+    await until(lambda: world.models.waiting == 1)
+    await stream.write(SearchRequest(request_id="bad"))
+    assert (await stream.read()).request_id == "bad"
+    world.models.gate.set()
+    answer = await stream.read()
+    assert (answer.request_id, answer.response.request_id) == ("slow", "slow")
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() is StatusCode.OK
+
+
+async def test_an_id_in_flight_is_refused_once_more_but_free_again_after(caller: Caller, world: World) -> None:
+    world.models.gate.clear()
+    stream = caller.searching.SearchStream(timeout=PATIENCE)
+    await stream.write(SearchRequest(request_id="a", image=RED_PHOTO))
+    await stream.write(SearchRequest(request_id="a", image=RED_PHOTO))
+    refused = await stream.read()
+    assert (refused.request_id, refused.failure.reason) == ("a", "INVALID_ARGUMENT")
+    world.models.gate.set()
+    assert (await stream.read()).WhichOneof("result") == "response"
+    await stream.write(SearchRequest(request_id="a", image=RED_PHOTO))
+    assert (await stream.read()).WhichOneof("result") == "response"
+    await stream.done_writing()
+
+
+async def test_a_stream_works_on_no_more_than_its_window(start: Callable[..., Any], world: World) -> None:
+    caller = await start(search_in_flight=2, search_queue=0)
+    world.models.gate.clear()
+    requests = [SearchRequest(request_id=str(number), image=RED_PHOTO) for number in range(6)]
+    stream = caller.searching.SearchStream(iter(requests), timeout=PATIENCE)
+    await until(lambda: world.models.waiting == 2)
+    world.models.gate.set()
+    answers = [answer async for answer in stream]
+    assert sorted(answer.request_id for answer in answers) == [str(number) for number in range(6)]
+    assert {answer.WhichOneof("result") for answer in answers} == {"response"}
+
+
+async def test_a_caller_that_goes_away_cancels_its_requests(
+    caller: Caller, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.models.gate.clear()
+    stream = caller.searching.SearchStream()
+    for number in range(3):
+        await stream.write(SearchRequest(request_id=str(number), image=RED_PHOTO))
+    unary = caller.searching.Search(SearchRequest(image=RED_PHOTO))
+    await until(lambda: world.models.waiting == 4)
+    stream.cancel()
+    unary.cancel()
+    await until(lambda: world.models.cancelled == 4)
+    world.models.gate.set()
+    assert (await caller.search(RED_PHOTO)).objects
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -1,0 +1,70 @@
+"""What set-up says on a host that it can't serve, and that an environment is kept by its lock."""
+
+import ctypes
+import platform
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from environments import build
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_this_host_can_run_the_embedded_triton() -> None:
+    assert build.host_problem() is None
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "libc", "named"),
+    [
+        ("darwin", "arm64", ("", ""), "Linux on x86-64"),
+        ("linux", "aarch64", ("glibc", "2.36"), "Linux on x86-64"),
+        ("linux", "x86_64", ("glibc", "2.31"), "glibc 2.31"),
+        ("linux", "x86_64", ("", ""), "no glibc"),
+    ],
+)
+def test_another_host_is_told_why_and_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, system: str, machine: str, libc: tuple[str, str], named: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "libc_ver", lambda: libc)
+    problem = build.host_problem()
+    assert problem is not None
+    assert named in problem
+    assert "docker compose up" in problem
+
+
+def test_a_python_without_its_library_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: str(tmp_path))
+
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    problem = build.host_problem()
+    assert problem is not None
+    assert "apt-get install libpython3" in problem
+
+
+def test_set_up_stops_before_it_installs_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(build, "CACHE", tmp_path / "cache")
+    with pytest.raises(SystemExit, match="embedded Triton needs Linux"):
+        build.main(["app", "triton"])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_environment_belongs_to_the_bytes_of_its_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    lock = tmp_path / "environments" / "app.lock"
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "CACHE", tmp_path / "cache")
+    lock.write_text("one==1\n")
+    one = build.home_of("app")
+    assert build.home_of("app") == one
+    lock.write_text("one==2\n")
+    assert build.home_of("app") != one
