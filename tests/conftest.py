@@ -1,3 +1,3 @@
 """Fixtures of the whole tree: real servers, and the whole product on them."""
 
-pytest_plugins = ["tests.stack"]
+pytest_plugins = ["tests.servers", "tests.stack"]

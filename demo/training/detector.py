@@ -61,6 +61,7 @@ STAGES = (
     Stage(side=320, scene_count=1500, photo_count=180, photo_side=448, epochs=7, batch=16, rate=2e-3, warmup=1.0),
     Stage(side=320, scene_count=1500, photo_count=300, photo_side=448, epochs=5, batch=16, rate=1e-3, warmup=0.3),
     Stage(side=448, scene_count=240, photo_count=240, photo_side=640, epochs=2, batch=16, rate=3e-4, warmup=0.2),
+    Stage(side=448, scene_count=400, photo_count=120, photo_side=640, epochs=3, batch=16, rate=4e-4, warmup=0.2),
 )
 
 

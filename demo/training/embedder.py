@@ -42,6 +42,9 @@ DEVIATION = (0.229, 0.224, 0.225)
 
 TEMPERATURE = 0.07
 WEIGHT_DECAY = 0.02
+HARDNESS = (0.2, 0.2, 0.6)
+"""How often each kind is the one that most of a batch is of: figurines are the hardest to tell apart."""
+
 SAVE_EVERY = 10
 """Steps."""
 
@@ -67,6 +70,8 @@ STAGES = (
     Stage(side=224, pairs=16, steps=20, rate=3e-4, warmup=3, horizon=20),
     Stage(side=112, pairs=40, steps=280, rate=5e-4, warmup=10, horizon=280),
     Stage(side=224, pairs=24, steps=80, rate=2e-4, warmup=5, horizon=80),
+    Stage(side=112, pairs=48, steps=230, rate=5e-4, warmup=10, horizon=230),
+    Stage(side=224, pairs=24, steps=50, rate=2e-4, warmup=5, horizon=50),
 )
 
 
@@ -166,7 +171,7 @@ def _drawn(item: Item) -> NDArray[np.uint8]:
 
 def _mostly_alike(rng: np.random.Generator, count: int) -> list[Item]:
     """Different items, four fifths of them of one kind, as telling these apart is what is hard."""
-    kind = int(rng.integers(len(KINDS)))
+    kind = int(rng.choice(len(KINDS), p=HARDNESS))
     numbers = rng.choice(POOL, count, replace=False)
     kinds = [kind if rng.random() < 0.8 else int(rng.integers(len(KINDS))) for _ in numbers]
     return [Item(KINDS[k], COLLECTION, int(number)) for k, number in zip(kinds, numbers, strict=True)]

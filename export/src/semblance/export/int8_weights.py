@@ -18,7 +18,9 @@ Weights = NDArray[np.float32]
 def quantise(weights: Weights) -> tuple[NDArray[np.int8], Weights]:
     """Integers of the weights' shape [out,…], and scales [out]."""
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    scales = (largest / 127).astype(np.float32)
+    # Of a channel of zeros, or of numbers too small to be divided.
+    scales[scales == 0] = 1
     return np.rint(weights / _along_first(scales, weights.ndim)).astype(np.int8), scales
 
 

@@ -2,14 +2,16 @@
 
 Searches run at *bounded* consistency, which costs no waiting. What makes an acknowledged write searchable at once is
 that the write itself waits for a read at *strong* consistency, which Milvus answers once it has taken in all writes
-before it (up to one time tick, 200 ms). Milvus Lite is one process without ticks, and is not asked. Where a collection
-is served by several replicas, another replica may lag behind, by no more than Milvus' `gracefulTime` (5 seconds).
+before it (up to one time tick, 200 ms). Where a collection is served by several replicas, another replica may lag
+behind, by no more than Milvus' `gracefulTime` (5 seconds).
+
+Milvus Lite shows writes at once, and needs the care of `turns`.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import grpc
@@ -27,6 +29,7 @@ from semblance.orchestrator.adapters.expression import (
     text,
     text_list,
 )
+from semblance.orchestrator.adapters.turns import Turns
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, SemblanceError
 from semblance.orchestrator.filter import Filter
@@ -44,6 +47,8 @@ HIT_FIELDS = ["item_id", "image_id", "x1", "y1", "x2", "y2"]
 ROWS_PER_REQUEST = 1000
 # For a new connection, in seconds.
 CONNECT_TIMEOUT = 5.0
+# Of one flush of Milvus Lite, in seconds.
+FLUSH_TIMEOUT = 30.0
 # pymilvus' own time limit is this much longer than ours, so that only ours ends a call, in seconds.
 MARGIN = 1.0
 
@@ -75,9 +80,12 @@ class MilvusIndex:
         self._token = token
         self._connecting = asyncio.Lock()
         self._client: AsyncMilvusClient | None = None
-        self._lite = False
+        # Where the server is Milvus Lite.
+        self._turns: Turns | None = None
 
     async def close(self) -> None:
+        if self._turns is not None:
+            await self._turns.close()
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -93,23 +101,21 @@ class MilvusIndex:
 
     async def upsert(self, release: Release, rows: Sequence[IndexRow], timeout: float) -> None:
         async with self._collection_call("upsert", release, timeout) as client:
-            for start in range(0, len(rows), ROWS_PER_REQUEST):
-                data = [_row(row) for row in rows[start : start + ROWS_PER_REQUEST]]
-                await client.upsert(release.collection, data, timeout=timeout + MARGIN)
-            if rows and not self._lite:
-                await _keys(client, release, f"key == {text(rows[0].key)}", timeout)
+            await self._write(release, _upsert(client, release, rows, timeout))
+            if rows and self._turns is None:
+                await self._keys(client, release, f"key == {text(rows[0].key)}", timeout)
 
     async def delete(self, release: Release, item_id: str, keep: Collection[str], timeout: float) -> None:
         condition = f"item_id == {text(item_id)}"
         if keep:
             condition = f"({condition}) and (not (key in {text_list(sorted(keep))}))"
         async with self._collection_call("delete", release, timeout) as client:
-            keys = await _keys(client, release, condition, timeout)
+            keys = await self._keys(client, release, condition, timeout)
             if not keys:
                 return
-            await client.delete(release.collection, ids=keys, timeout=timeout + MARGIN)
+            await self._write(release, client.delete(release.collection, ids=keys, timeout=timeout + MARGIN))
             # AsyncMilvusClient.delete does not look at the answer's status: what is still there was not deleted.
-            if left := await _keys(client, release, condition, timeout):
+            if left := await self._keys(client, release, condition, timeout):
                 raise DependencyUnavailable(f"Milvus did not delete {len(left)} vectors of item {item_id!r}; try again")
 
     async def search(
@@ -123,7 +129,7 @@ class MilvusIndex:
     ) -> list[list[Neighbour]]:
         if not len(vectors):
             return []
-        async with self._collection_call("search", release, timeout) as client:
+        async with self._collection_call("search", release, timeout) as client, self._reading():
             answers = await client.search(
                 release.collection,
                 data=list(vectors),
@@ -139,7 +145,7 @@ class MilvusIndex:
 
     @property
     def _membership(self) -> Membership:
-        return equal_to_one_of if self._lite else one_of
+        return one_of if self._turns is None else equal_to_one_of
 
     @asynccontextmanager
     async def _call(self, action: str, release: Release, timeout: float) -> AsyncIterator[AsyncMilvusClient]:
@@ -163,6 +169,24 @@ class MilvusIndex:
                     await _check(client, release, timeout)
                 raise
 
+    def _reading(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._turns is None else self._turns.reading()
+
+    async def _write(self, release: Release, work: Coroutine[Any, Any, object]) -> None:
+        await (work if self._turns is None else self._turns.write(release.collection, work))
+
+    async def _keys(self, client: AsyncMilvusClient, release: Release, condition: str, timeout: float) -> list[str]:
+        """The keys of the rows that meet `condition`, all writes before taken in."""
+        async with self._reading():
+            rows = await client.query(
+                release.collection,
+                filter=condition,
+                output_fields=["key"],
+                consistency_level="Strong",
+                timeout=timeout + MARGIN,
+            )
+        return [row["key"] for row in rows]
+
     async def _connected(self) -> AsyncMilvusClient:
         async with self._connecting:
             if self._client is None:
@@ -170,7 +194,8 @@ class MilvusIndex:
                     self._uri, token=self._token, timeout=CONNECT_TIMEOUT, dedicated=True, grpc_options=GRPC_OPTIONS
                 )
                 version = await client.get_server_version(timeout=CONNECT_TIMEOUT)
-                self._lite = version.startswith("milvus_lite")
+                if version.startswith("milvus_lite"):
+                    self._turns = Turns(lambda collection: client.flush(collection, timeout=FLUSH_TIMEOUT))
                 self._client = client
             return self._client
 
@@ -244,16 +269,10 @@ async def _check(client: AsyncMilvusClient, release: Release, timeout: float) ->
         await client.load_collection(name, timeout=timeout + MARGIN)
 
 
-async def _keys(client: AsyncMilvusClient, release: Release, condition: str, timeout: float) -> list[str]:
-    """The keys of the rows that meet `condition`, all writes before taken in."""
-    rows = await client.query(
-        release.collection,
-        filter=condition,
-        output_fields=["key"],
-        consistency_level="Strong",
-        timeout=timeout + MARGIN,
-    )
-    return [row["key"] for row in rows]
+async def _upsert(client: AsyncMilvusClient, release: Release, rows: Sequence[IndexRow], timeout: float) -> None:
+    for start in range(0, len(rows), ROWS_PER_REQUEST):
+        data = [_row(row) for row in rows[start : start + ROWS_PER_REQUEST]]
+        await client.upsert(release.collection, data, timeout=timeout + MARGIN)
 
 
 def _row(row: IndexRow) -> dict[str, object]:

@@ -1,0 +1,132 @@
+"""The real servers that tests talk to, started once, with a fresh space for each test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from moto.server import ThreadedMotoServer
+
+from semblance.serving import milvus, ports
+from semblance.serving.process import running, this_environment
+
+READY_SECONDS = 30.0
+# Whom PostgreSQL runs as where the tests run as root, which it refuses.
+UNPRIVILEGED = "nobody"
+
+
+# An order of text that is not that of code points, where it can be had.
+LANGUAGE = ("--locale-provider=icu", "--icu-locale=en-US")
+
+
+def postgresql_programs() -> tuple[Path, tuple[str, ...]] | None:
+    """The folder of `postgres` and `initdb`, Debian's package or the wheel, and what `initdb` is told about order."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if debian:
+        return debian[-1].parent, LANGUAGE
+    try:
+        import pgserver
+    except ImportError:
+        return None
+    return Path(pgserver.__file__).parent / "pginstall" / "bin", ()
+
+
+def unprivileged(*command: str | Path) -> list[str]:
+    if os.geteuid() != 0:
+        return list(map(str, command))
+    return ["setpriv", f"--reuid={UNPRIVILEGED}", "--regid=nogroup", "--clear-groups", *map(str, command)]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server, without a database's name."""
+    installed = postgresql_programs()
+    if installed is None:
+        missing = "neither Debian's postgresql package nor the pgserver wheel is installed"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    programs, order = installed
+    # Not under pytest's folder, which other users may not enter.
+    folder = Path(tempfile.mkdtemp(prefix="semblance-postgresql-"))
+    try:
+        if os.geteuid() == 0:
+            programs = _copy_where_others_may_read(programs, folder)
+            shutil.chown(folder, UNPRIVILEGED)
+        port = ports.free(1)[0]
+        data = folder / "data"
+        initdb = unprivileged(
+            programs / "initdb", "-D", data, "-U", "semblance", "-A", "trust", "-E", "UTF8", "--no-sync",
+            "--locale=C", *order,
+        )  # fmt: skip
+        with running("initdb", initdb, log=folder / "initdb.log", environment=this_environment()) as process:
+            assert process.guard.wait(READY_SECONDS) == 0, process.log.read_text()
+        settings = {"listen_addresses": ports.LOOPBACK, "unix_socket_directories": "", "fsync": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = unprivileged(programs / "postgres", "-D", data, "-p", str(port), *options)
+        url = f"postgresql://semblance@{ports.LOOPBACK}:{port}"
+        with running("PostgreSQL", command, log=folder / "postgresql.log", environment=this_environment()) as server:
+            server.wait_until(lambda: _answers(url), READY_SECONDS)
+            yield url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_where_others_may_read(programs: Path, folder: Path) -> Path:
+    """The wheel's programs lie below root's home, with the libraries that they load beside them."""
+    folder.chmod(0o755)
+    if not programs.is_relative_to(Path.home()):
+        return programs
+    package = programs.parents[1]
+    shutil.copytree(package.parent, folder / "programs", ignore=lambda _, names: _others(package.name, names))
+    return folder / "programs" / package.name / "pginstall" / "bin"
+
+
+def _others(package: str, names: list[str]) -> list[str]:
+    """What stands beside the package and its libraries in site-packages."""
+    return [name for name in names if package in names and name not in (package, f"{package}.libs")]
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(f"{url}/postgres", connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture
+def postgresql_database(postgresql: str) -> str:
+    """The SQLAlchemy URL of an empty database."""
+    name = f"t{uuid4().hex}"
+    with psycopg.connect(f"{postgresql}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{postgresql}/{name}".replace("postgresql://", "postgresql+psycopg://")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The endpoint of an S3 server."""
+    server = ThreadedMotoServer(ports.LOOPBACK, port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with milvus.lite(tmp_path_factory.mktemp("milvus-lite")) as server:
+        yield server.uri
+
+
+@pytest.fixture(scope="session")
+def milvus_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with milvus.standalone(tmp_path_factory.mktemp("milvus-standalone")) as server:
+        yield server.uri
