@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -480,12 +481,14 @@ async def test_a_frozen_milvus_exceeds_the_deadline_and_is_used_again_after(tmp_
     with milvus.lite(tmp_path) as server:
         index, release = MilvusIndex(server.uri), new_release()
         await index.create(release, TIMEOUT)
-        os.kill(server.pid, signal.SIGSTOP)
+        frozen = psutil.Process(server.pid)
+        frozen.suspend()
+        await until(lambda: frozen.status() == psutil.STATUS_STOPPED)
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"within 0.5 seconds"):
             await index.search(release, vectors(1), 1, None, False, 0.5)
         assert time.monotonic() - started < 2
-        os.kill(server.pid, signal.SIGCONT)
+        frozen.resume()
         assert await index.search(release, vectors(1), 1, None, False, TIMEOUT) == [[]]
         await index.close()
 

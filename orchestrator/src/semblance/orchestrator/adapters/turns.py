@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 from pymilvus.exceptions import MilvusException
 
 # From a write to the flush of it and of what came meanwhile, in seconds.
@@ -80,7 +81,7 @@ class Turns:
             try:
                 await self._no_readers.wait()
                 await self._flush(collection)
-            except (MilvusException, OSError) as error:
+            except (MilvusException, grpc.RpcError) as error:
                 log.warning("Milvus Lite did not flush collection %s, and searches it slowly: %s", collection, error)
             finally:
                 self._no_flush.set()
