@@ -72,6 +72,8 @@ STAGES = (
     Stage(side=224, pairs=24, steps=80, rate=2e-4, warmup=5, horizon=80),
     Stage(side=112, pairs=48, steps=230, rate=5e-4, warmup=10, horizon=230),
     Stage(side=224, pairs=24, steps=50, rate=2e-4, warmup=5, horizon=50),
+    Stage(side=112, pairs=48, steps=130, rate=4e-4, warmup=10, horizon=130),
+    Stage(side=224, pairs=24, steps=45, rate=2e-4, warmup=5, horizon=45),
 )
 
 
