@@ -7,10 +7,12 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -287,6 +289,21 @@ async def test_writers_of_the_same_new_attributes_do_not_deadlock(another: Open)
         items = [item(f"{attempt}-{number}", dict.fromkeys(order, 1)) for number, order in enumerate(orders)]
         await asyncio.gather(*(store.write(each) for store, each in zip(stores, items, strict=True)))
     assert (await stores[0].count()).items == 20
+
+
+def test_a_new_database_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    def connect(url: str) -> None:
+        opened = engine.engine(url)
+        together.wait()
+        with opened.connect():
+            pass
+        opened.dispose()
+
+    together = Barrier(6)
+    with ThreadPoolExecutor(6) as threads:
+        for attempt in range(100):
+            urls = [f"sqlite:///{tmp_path}/{attempt}.db"] * 6
+            list(threads.map(connect, urls))
 
 
 async def test_keeps_a_release(another: Open) -> None:

@@ -1,8 +1,11 @@
 """Connections to SQLite and PostgreSQL that never wait without bound, and what their failures mean in plain words."""
 
+import fcntl
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from sqlite3 import Error as SqliteError
@@ -61,7 +64,7 @@ def engine(url: str) -> Engine:
         pool_pre_ping=True,
     )
     if parsed.drivername == "sqlite":
-        event.listen(made, "connect", _set_up_sqlite)
+        event.listen(made, "connect", partial(_set_up_sqlite, _folder(parsed)))
         event.listen(made, "begin", _begin_sqlite)
     return made
 
@@ -69,7 +72,7 @@ def engine(url: str) -> Engine:
 def make_folder(url: URL) -> None:
     """Of an SQLite file."""
     if url.drivername == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _folder(url).mkdir(parents=True, exist_ok=True)
 
 
 def reason(original: BaseException | None) -> str | None:
@@ -97,9 +100,27 @@ def _connect_args(url: URL) -> Mapping[str, Any]:
     }
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+def _folder(url: URL) -> Path:
+    return Path(url.database or "").parent
+
+
+def _set_up_sqlite(folder: Path, connection: Any, _record: object) -> None:
+    # While another connection opens a new file, SQLite refuses to make it WAL at once, whatever the timeout.
+    with _alone_in(folder):
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Among all processes of this host; released with the process that holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _begin_sqlite(connection: Connection) -> None:
