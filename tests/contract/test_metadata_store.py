@@ -183,8 +183,8 @@ async def test_refuses_a_page_token_of_its_callers_making(store: MetadataStore, 
 
 
 async def test_an_item_is_unsettled_until_the_index_agrees(store: MetadataStore) -> None:
-    first = await store.write(item("first"))
-    second = await store.write(item("second"))
+    first = (await store.write(item("first"))).revision
+    second = (await store.write(item("second"))).revision
     assert await store.unsettled(10) == [("first", first), ("second", second)]
     assert await store.unsettled(1) == [("first", first)]
     assert await store.settle("first", first)
@@ -197,7 +197,7 @@ async def test_an_item_is_unsettled_until_the_index_agrees(store: MetadataStore)
 
 
 async def test_a_removed_item_is_gone_and_unsettled(store: MetadataStore) -> None:
-    await store.settle("i", await store.write(item("i", {"a": 1})))
+    await store.settle("i", (await store.write(item("i", {"a": 1}))).revision)
     revision = await store.remove("i")
     assert await store.get("i") is None
     assert await store.unsettled(10) == [("i", revision)]
@@ -209,15 +209,15 @@ async def test_a_removed_item_is_gone_and_unsettled(store: MetadataStore) -> Non
 
 
 async def test_revisions_grow_through_removal(store: MetadataStore) -> None:
-    given = [await store.write(item("i")), await store.write(item("i")), await store.remove("i")]
+    given = [(await store.write(item("i"))).revision for _ in range(2)]
+    given.append(await store.remove("i"))
     await store.settle("i", given[-1])
-    given += [await store.write(item("i")), await store.remove("i"), await store.write(item("i"))]
+    given += [(await store.write(item("i"))).revision, await store.remove("i"), (await store.write(item("i"))).revision]
     assert given == sorted(set(given))
 
 
 async def test_settling_an_old_revision_unsettles_the_item_anew(store: MetadataStore) -> None:
-    old = await store.write(item("i"))
-    new = await store.write(item("i"))
+    old, new = [(await store.write(item("i"))).revision for _ in range(2)]
     assert await store.settle("i", new)
     assert not await store.settle("i", old)
     ((item_id, newest),) = await store.unsettled(10)
@@ -229,7 +229,8 @@ async def test_settling_an_old_revision_unsettles_the_item_anew(store: MetadataS
 
 async def test_writers_of_one_item_get_different_revisions(another: Open) -> None:
     stores = [another() for _ in range(3)]
-    given = await asyncio.gather(*(stores[number % 3].write(item("i", {"n": number})) for number in range(30)))
+    written = await asyncio.gather(*(stores[number % 3].write(item("i", {"n": number})) for number in range(30)))
+    given = [each.revision for each in written]
     assert sorted(given) == list(range(min(given), min(given) + 30))
     found = await stores[0].get("i")
     assert found is not None
@@ -256,7 +257,8 @@ async def test_an_attribute_keeps_its_first_type(store: MetadataStore) -> None:
 
 async def test_an_integer_becomes_a_double_where_the_attribute_is_one(store: MetadataStore) -> None:
     await store.write(item("i", {"price": 1.5}))
-    await store.write(item("j", {"price": 2}))
+    written = await store.write(item("j", {"price": 2}))
+    assert repr(written.attributes["price"]) == "2.0"
     found = await store.get("j")
     assert found is not None
     assert repr(found[0].attributes["price"]) == "2.0"

@@ -11,7 +11,14 @@ from PIL import Image
 from semblance.orchestrator.catalog import Catalog, Outcome, mend_forever
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits
-from semblance.orchestrator.errors import Conflict, DependencyUnavailable, InvalidImage, NotFound, SemblanceError
+from semblance.orchestrator.errors import (
+    Conflict,
+    DependencyUnavailable,
+    InvalidArgument,
+    InvalidImage,
+    NotFound,
+    SemblanceError,
+)
 from semblance.orchestrator.item import ItemDraft, Value
 from semblance.orchestrator.pipeline import Pipeline
 from semblance.orchestrator.testing import (
@@ -86,6 +93,18 @@ async def test_replaying_a_put_changes_nothing_and_computes_nothing(stores: Stor
     assert await stores.put("a", RED, colour="red") is Outcome.UNCHANGED
     assert stores.indexed() == before == stores.true()
     assert len(stores.models.requests) == requests
+
+
+async def test_rows_hold_attributes_as_they_are_stored(stores: Stores) -> None:
+    await stores.put("a", RED, price=1.5)
+    await stores.put("b", RED, price=2)
+    assert repr(stores.indexed()[1][2]["price"]) == "2.0"
+
+
+async def test_a_number_is_not_the_truth_value_that_equals_it(stores: Stores) -> None:
+    await stores.put("a", RED, sold=True)
+    with pytest.raises(InvalidArgument, match="sold"):
+        await stores.put("a", RED, sold=1)
 
 
 async def test_a_replaced_item_leaves_no_rows_behind(stores: Stores) -> None:

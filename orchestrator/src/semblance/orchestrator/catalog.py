@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -76,8 +76,9 @@ class Catalog:
             descriptions = await self._describe(list(files.values()), release, deadline)
             await asyncio.gather(*(self._images.write(image_id, data) for image_id, data in files.items()))
             item = _item(draft, dict(zip(files, descriptions, strict=True)))
-            revision = await self._metadata.write(item)
-            await self._index_item(item, descriptions, revision, release, deadline)
+            written = await self._metadata.write(item)
+            typed = replace(item, attributes=written.attributes)
+            await self._index_item(typed, descriptions, written.revision, release, deadline)
         return Outcome.CREATED if known is None else Outcome.REPLACED
 
     async def get(self, item_id: str) -> Item:
@@ -164,7 +165,15 @@ async def mend_forever(catalog: Catalog, release: Release, seconds: float) -> No
 
 def _says(item: Item, draft: ItemDraft, image_ids: Iterable[str]) -> bool:
     """Whether the stored item is what the draft wants it to be."""
-    return item.attributes == draft.attributes and [image.image_id for image in item.images] == [*image_ids]
+    return (
+        item.attributes == draft.attributes
+        # True equals 1, and is none.
+        and all(
+            isinstance(value, bool) is isinstance(item.attributes[name], bool)
+            for name, value in draft.attributes.items()
+        )
+        and [image.image_id for image in item.images] == [*image_ids]
+    )
 
 
 def _item(draft: ItemDraft, descriptions: dict[str, Description]) -> Item:

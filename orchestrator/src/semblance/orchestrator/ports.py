@@ -113,6 +113,14 @@ class ImageStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The newest revision of an item, and its attributes as they are stored."""
+
+    revision: int
+    attributes: Attributes
+
+
 class MetadataStore(Protocol):
     """The truth about items and releases.
 
@@ -125,8 +133,8 @@ class MetadataStore(Protocol):
         """The item and whether it is settled."""
         ...
 
-    async def write(self, item: Item) -> int:
-        """Stores an item, replacing what was there but its `created_at`, and returns its revision.
+    async def write(self, item: Item) -> Written:
+        """Stores an item, replacing what was there but its `created_at`.
 
         Raises InvalidArgument where an attribute has another type than the first value put under its name; an
         integer is stored as a double where the attribute is one.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from semblance.orchestrator.errors import ContractMismatch, InvalidArgument, NotFound
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, Page, Value
-from semblance.orchestrator.ports import IndexRow, Neighbour
+from semblance.orchestrator.ports import IndexRow, Neighbour, Written
 from semblance.orchestrator.release import IndexParameters, ModelVersion, Release, Tensor
 
 DETECTIONS = 100
@@ -264,7 +264,7 @@ class MemoryMetadataStore(Faulty):
         item = self.items.get(item_id)
         return None if item is None else (item, item_id not in self.changed)
 
-    async def write(self, item: Item) -> int:
+    async def write(self, item: Item) -> Written:
         self._call()
         attributes = {name: self._typed(name, value) for name, value in item.attributes.items()}
         for name, value in attributes.items():
@@ -272,7 +272,7 @@ class MemoryMetadataStore(Faulty):
         known = self.items.get(item.item_id)
         created_at = known.created_at if known else item.created_at
         self.items[item.item_id] = replace(item, attributes=attributes, created_at=created_at)
-        return self._changed(item.item_id)
+        return Written(self._changed(item.item_id), attributes)
 
     async def remove(self, item_id: str) -> int:
         self._call()

@@ -36,6 +36,7 @@ from semblance.orchestrator.adapters.metadata.schema import (
 )
 from semblance.orchestrator.errors import Conflict, DependencyUnavailable, InvalidArgument, NotFound
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
+from semblance.orchestrator.ports import Written
 from semblance.orchestrator.release import Release, ReleaseState
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class SqlMetadataStore:
         )
         return (_item(rows), bool(rows[0].settled)) if rows else None
 
-    async def write(self, item: Item) -> int:
+    async def write(self, item: Item) -> Written:
         _check_text("the item id", item.item_id)
         for name, value in item.attributes.items():
             _check_value(name, value)
@@ -166,7 +167,7 @@ class SqlMetadataStore:
             with connection.begin():
                 yield connection
 
-    def _write(self, connection: Connection, item: Item) -> int:
+    def _write(self, connection: Connection, item: Item) -> Written:
         revision = self._next_revision(connection, item.item_id)
         attributes = self._typed(connection, item.attributes)
         row = self._insert(items).values(
@@ -190,7 +191,7 @@ class SqlMetadataStore:
                     for position, image in enumerate(item.images)
                 ],
             )
-        return revision
+        return Written(revision, attributes)
 
     def _remove(self, connection: Connection, item_id: str) -> int:
         revision = self._next_revision(connection, item_id)
