@@ -120,7 +120,8 @@ def compose(
         above = table.put(thing(rng, 120), (0.12 * unit, 0.4 * unit), 0.1, 180)
         if above is not None:
             table.cover(above)
-    return Scene(expose(rng, table.picture, ROOM), tuple(objects))
+    scale = sides[1] / (SIDES[1] * 640)
+    return Scene(expose(rng, table.picture, ROOM, scale), tuple(objects))
 
 
 def arrange(rng: np.random.Generator, items: Sequence[Item], sprites: Sequence[NDArray[np.uint8]]) -> Scene:

@@ -2,8 +2,8 @@
 
 The detector is served on 640 × 640 letterboxes. Most of its training happens on windows of a quarter of that
 area, in which objects have as many pixels as they have in a letterbox: a convolutional network does not mind,
-and it is four times cheaper. A short last stage on whole letterboxes adds what a window can't hold: product
-photos, in which one item fills up to two thirds of the frame.
+and it is four times cheaper. The last stages take half the area, which holds an item as large as one in a product
+photo, and the very last one adds pictures in which there is nothing to find.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from ultralytics.models import YOLO
 
 from demo.catalogue import photograph
-from demo.drawing.light import ROOM, STUDIO, Light, compressed
+from demo.drawing.light import ROOM, STUDIO, Light, compressed, expose
 from demo.drawing.placement import Box
+from demo.drawing.vista import vista
 from demo.generate import PIXELS
 from demo.items import KINDS, Item
 from demo.scenes import SIDES, Object, compose
@@ -38,6 +39,8 @@ COLLECTION = 1_000_003
 POOL = 900
 """Different items to train on."""
 
+SHARES = (0.06, 0.47, 0.47)
+"""How often scenes hold none, one and two items."""
 
 VALIDATED = 16
 """Images that Ultralytics itself validates on."""
@@ -51,6 +54,7 @@ class Stage:
     scene_count: int
     photo_count: int
     photo_side: int
+    empty_count: int
     epochs: int
     batch: int
     rate: float
@@ -58,10 +62,61 @@ class Stage:
 
 
 STAGES = (
-    Stage(side=320, scene_count=1500, photo_count=180, photo_side=448, epochs=7, batch=16, rate=2e-3, warmup=1.0),
-    Stage(side=320, scene_count=1500, photo_count=300, photo_side=448, epochs=5, batch=16, rate=1e-3, warmup=0.3),
-    Stage(side=448, scene_count=240, photo_count=240, photo_side=640, epochs=2, batch=16, rate=3e-4, warmup=0.2),
-    Stage(side=448, scene_count=400, photo_count=120, photo_side=640, epochs=3, batch=16, rate=4e-4, warmup=0.2),
+    Stage(
+        side=320,
+        scene_count=1500,
+        photo_count=180,
+        photo_side=448,
+        empty_count=0,
+        epochs=7,
+        batch=16,
+        rate=2e-3,
+        warmup=1.0,
+    ),
+    Stage(
+        side=320,
+        scene_count=1500,
+        photo_count=300,
+        photo_side=448,
+        empty_count=0,
+        epochs=5,
+        batch=16,
+        rate=1e-3,
+        warmup=0.3,
+    ),
+    Stage(
+        side=448,
+        scene_count=240,
+        photo_count=240,
+        photo_side=640,
+        empty_count=0,
+        epochs=2,
+        batch=16,
+        rate=3e-4,
+        warmup=0.2,
+    ),
+    Stage(
+        side=448,
+        scene_count=400,
+        photo_count=120,
+        photo_side=640,
+        empty_count=0,
+        epochs=3,
+        batch=16,
+        rate=4e-4,
+        warmup=0.2,
+    ),
+    Stage(
+        side=448,
+        scene_count=400,
+        photo_count=100,
+        photo_side=640,
+        empty_count=400,
+        epochs=3,
+        batch=16,
+        rate=4e-4,
+        warmup=0.2,
+    ),
 )
 
 
@@ -87,12 +142,10 @@ def render(folder: Path, stage: Stage, shelf: Shelf, seed: int) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([COLLECTION, stage.side, seed])
     sides = SIDES[0] * SERVED, SIDES[1] * SERVED
-    height = stage.side * 3 // 4 if stage.side == SERVED else stage.side
-    most = 5 if stage.side == SERVED else 2
     with click.progressbar(range(stage.scene_count), label="rendering scenes") as bar:
         for number in bar:
-            chosen = shelf.pick(rng, int(rng.choice(most + 1, p=_shares(most))))
-            scene = compose(rng, chosen, (stage.side, height), sides)
+            chosen = shelf.pick(rng, int(rng.choice(len(SHARES), p=SHARES)))
+            scene = compose(rng, chosen, (stage.side, stage.side), sides)
             _save(folder, f"scene-{number:05d}", scene.picture, scene.objects, ROOM, rng)
     with click.progressbar(range(stage.photo_count), label="rendering photos") as bar:
         for number in bar:
@@ -101,14 +154,11 @@ def render(folder: Path, stage: Stage, shelf: Shelf, seed: int) -> Path:
             start = (stage.photo_side - stage.side) // 2
             picture = picture[start : start + stage.side, start : start + stage.side]
             x1, y1, x2, y2 = (float(np.clip(v - start, 0, stage.side)) for v in box)
-            _save(
-                folder,
-                f"photo-{number:05d}",
-                picture,
-                (Object("", item.kind, (x1, y1, x2, y2)),),
-                STUDIO,
-                rng,
-            )
+            objects = (Object("", item.kind, (x1, y1, x2, y2)),)
+            _save(folder, f"photo-{number:05d}", picture, objects, STUDIO, rng)
+    for number in range(stage.empty_count):
+        picture = expose(rng, vista(rng, stage.side, stage.side), ROOM, scale=1.0)
+        _save(folder, f"empty-{number:05d}", picture, (), ROOM, rng)
     data = folder / "data.yaml"
     names = dict(enumerate(KINDS))
     # Ultralytics validates once at the end, whatever it is told; `demo.evaluate` measures, on unseen scenes.
@@ -170,11 +220,6 @@ def main(work: Path, out: Path, weights: str, first_stage: int, threads: int, se
         weights = str(train(weights, data, stage, work / f"stage-{number}"))
         out.write_bytes(Path(weights).read_bytes())
         click.echo(f"wrote {out}")
-
-
-def _shares(most: int) -> NDArray[np.float64]:
-    """How often scenes hold 0, 1, … `most` items: seldom none, else alike."""
-    return np.array([0.06] + [0.94 / most] * most)
 
 
 def _save(

@@ -51,14 +51,16 @@ SAVE_EVERY = 10
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of the training; `pairs` is the batch size.
+    """One stage of the training.
 
-    The rate rises to `rate` over `warmup` steps, then falls on a cosine that would end at `horizon`, so that a
-    stage which stops earlier hands over a network that still learns fast.
+    `pairs` is the batch size, and `alike` the share of a batch that is of one kind. The rate rises to
+    `rate` over `warmup` steps, then falls on a cosine that would end at `horizon`, so that a stage which stops
+    earlier hands over a network that still learns fast.
     """
 
     side: int
     pairs: int
+    alike: float
     steps: int
     rate: float
     warmup: int
@@ -66,14 +68,16 @@ class Stage:
 
 
 STAGES = (
-    Stage(side=112, pairs=40, steps=100, rate=5e-4, warmup=30, horizon=320),
-    Stage(side=224, pairs=16, steps=20, rate=3e-4, warmup=3, horizon=20),
-    Stage(side=112, pairs=40, steps=280, rate=5e-4, warmup=10, horizon=280),
-    Stage(side=224, pairs=24, steps=80, rate=2e-4, warmup=5, horizon=80),
-    Stage(side=112, pairs=48, steps=230, rate=5e-4, warmup=10, horizon=230),
-    Stage(side=224, pairs=24, steps=50, rate=2e-4, warmup=5, horizon=50),
-    Stage(side=112, pairs=48, steps=130, rate=4e-4, warmup=10, horizon=130),
-    Stage(side=224, pairs=24, steps=45, rate=2e-4, warmup=5, horizon=45),
+    Stage(side=112, pairs=40, alike=0.8, steps=100, rate=5e-4, warmup=30, horizon=320),
+    Stage(side=224, pairs=16, alike=0.8, steps=20, rate=3e-4, warmup=3, horizon=20),
+    Stage(side=112, pairs=40, alike=0.8, steps=280, rate=5e-4, warmup=10, horizon=280),
+    Stage(side=224, pairs=24, alike=0.8, steps=80, rate=2e-4, warmup=5, horizon=80),
+    Stage(side=112, pairs=48, alike=0.8, steps=230, rate=5e-4, warmup=10, horizon=230),
+    Stage(side=224, pairs=24, alike=0.8, steps=50, rate=2e-4, warmup=5, horizon=50),
+    Stage(side=112, pairs=48, alike=0.8, steps=130, rate=4e-4, warmup=10, horizon=130),
+    Stage(side=224, pairs=24, alike=0.8, steps=45, rate=2e-4, warmup=5, horizon=45),
+    Stage(side=112, pairs=48, alike=0.5, steps=260, rate=4e-4, warmup=10, horizon=260),
+    Stage(side=224, pairs=24, alike=0.5, steps=60, rate=2e-4, warmup=5, horizon=60),
 )
 
 
@@ -89,7 +93,7 @@ class Pairs(IterableDataset[Tensor]):  # type: ignore[misc, unused-ignore]  # An
         rng = np.random.default_rng([COLLECTION, STAGES.index(self._stage), self._seed])
         views = Views(self._stage.side)
         while True:
-            items = _mostly_alike(rng, self._stage.pairs)
+            items = _alike(rng, self._stage)
             sprites = [_drawn(item) for item in items]
             photos = [views.photo(rng, sprite) for sprite in sprites]
             scenes = [views.scene(rng, (sprites[i], sprites[i - 1])) for i in range(len(sprites))]
@@ -171,11 +175,11 @@ def _drawn(item: Item) -> NDArray[np.uint8]:
     return item.draw(PIXELS)
 
 
-def _mostly_alike(rng: np.random.Generator, count: int) -> list[Item]:
-    """Different items, four fifths of them of one kind, as telling these apart is what is hard."""
+def _alike(rng: np.random.Generator, stage: Stage) -> list[Item]:
+    """Different items, many of them of one kind, as telling these apart is what is hard."""
     kind = int(rng.choice(len(KINDS), p=HARDNESS))
-    numbers = rng.choice(POOL, count, replace=False)
-    kinds = [kind if rng.random() < 0.8 else int(rng.integers(len(KINDS))) for _ in numbers]
+    numbers = rng.choice(POOL, stage.pairs, replace=False)
+    kinds = [kind if rng.random() < stage.alike else int(rng.integers(len(KINDS))) for _ in numbers]
     return [Item(KINDS[k], COLLECTION, int(number)) for k, number in zip(kinds, numbers, strict=True)]
 
 

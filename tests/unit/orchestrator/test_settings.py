@@ -43,7 +43,6 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: st
 
 def test_the_clients_variables_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMBLANCE_TARGET", "somewhere:1")
-    monkeypatch.setenv("SEMBLANCE_TIMEOUT", "3")
     Settings.read({})
 
 

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "SEMBLANCE_"
 
 # Read by the client's commands, which may share an environment with the service.
-CLIENT_VARIABLES = frozenset({"SEMBLANCE_TARGET", "SEMBLANCE_TIMEOUT"})
+CLIENT_VARIABLES = frozenset({"SEMBLANCE_TARGET"})
 
 
 class SettingsError(Exception):
