@@ -35,6 +35,9 @@ LOWEST_SCORE = 0.05
 IN_FLIGHT = 4
 """Enough to keep two cores busy, and few enough for a slow host to answer each in time."""
 
+PATIENCE = 60.0
+"""Seconds that one answer may take: a host that is busy with something else is slow, and not wrong."""
+
 console = Console()
 
 
@@ -87,7 +90,7 @@ def measure_seed(seed: int, items: int, scene_count: int, folder: Path) -> dict[
     publish(folder / "model_repository")
     with started(folder / "model_repository", folder / "stack", console) as stack:
         semblance("index", world / "manifest.csv", "--target", stack.target)
-        with Client(stack.target) as client:
+        with Client(stack.target, timeout=PATIENCE) as client:
             return measure(client, read_truth(world))
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demo import generate
-from demo.evaluate import search
+from demo.evaluate import PATIENCE, search
 from demo.scenes import Truth, read_truth
 from demo.scoring import Score
 from demo.stack import publish, semblance, started
@@ -57,9 +57,13 @@ def measure(scenes: list[Truth], results: list[SearchResult]) -> Score:
 
 
 def showcase(scenes: list[Truth], results: list[SearchResult]) -> tuple[Truth, SearchResult]:
-    """The scene to show: of those with the most objects, the one that the detector was surest of."""
-    pairs = zip(scenes, results, strict=True)
-    return max(pairs, key=lambda pair: (len(pair[0].objects), sum(o.score or 0 for o in pair[1].objects)))
+    """The scene to show: one with many objects, each found once, of which the detector was sure."""
+
+    def worth(pair: tuple[Truth, SearchResult]) -> tuple[bool, int, float]:
+        wanted, found = pair[0].objects, pair[1].objects
+        return len(wanted) == len(found), len(wanted), sum(each.score or 0 for each in found)
+
+    return max(zip(scenes, results, strict=True), key=worth)
 
 
 def report(score: Score, figures: dict[str, object]) -> None:
@@ -90,7 +94,7 @@ def main() -> None:
             stack = running.enter_context(started(REPOSITORY, OUT / "stack", console))
         with phases.phase("index"):
             semblance("index", world / "manifest.csv", "--target", stack.target)
-        with phases.phase("search"), Client(stack.target) as client:
+        with phases.phase("search"), Client(stack.target, timeout=PATIENCE) as client:
             items = client.count().items
             results = search(client, [SearchRequest(scene.path, top_k=5) for scene in scenes])
             scene, result = showcase(scenes, results)

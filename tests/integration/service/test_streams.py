@@ -53,6 +53,21 @@ async def test_a_stream_works_on_no_more_than_its_window(start: Callable[..., An
     assert {answer.WhichOneof("result") for answer in answers} == {"response"}
 
 
+@pytest.mark.parametrize("asked", [0.2, 100.0])
+async def test_a_request_of_a_stream_names_its_own_time(start: Callable[..., Any], world: World, asked: float) -> None:
+    caller = await start(default_deadline=PATIENCE, max_deadline=0.3 if asked > 1 else PATIENCE)
+    world.models.gate.clear()
+    request = SearchRequest(image=RED_PHOTO)
+    request.timeout.FromNanoseconds(round(asked * 1e9))
+    [answer] = [answer async for answer in caller.searching.SearchStream(iter([request]))]
+    assert answer.failure.reason == "DEADLINE_EXCEEDED"
+    await until(lambda: world.models.cancelled == 1)
+    request.timeout.FromNanoseconds(0)
+    [answer] = [answer async for answer in caller.searching.SearchStream(iter([request]))]
+    assert answer.failure.reason == "INVALID_ARGUMENT"
+    assert "timeout" in answer.failure.message
+
+
 async def test_a_caller_that_goes_away_cancels_its_requests(
     caller: Caller, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -37,7 +37,10 @@ def search_protocol(timeout: float | None, in_flight: int, target: str) -> Proto
 
     def encode(request: SearchRequest) -> tuple[str, search_pb2.SearchRequest]:
         key = str(next(numbers))
-        return key, translate.search_message(request, key)
+        message = translate.search_message(request, key)
+        if timeout is not None:
+            message.timeout.FromNanoseconds(round(timeout * 1e9))
+        return key, message
 
     def decode(message: search_pb2.SearchStreamResponse) -> tuple[str, SearchResult | SemblanceError]:
         return message.request_id, translate.stream_result(message)
@@ -69,7 +72,8 @@ class Client:
 
     Args:
         target: host and port of the service.
-        timeout: seconds that one answer may take; by default 10, and 120 on a stream, as puts and `search_many` are.
+        timeout: seconds that one answer may take. By default 10; on a stream, as puts and `search_many` are, what the
+            service grants, and 120 until it is given up.
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float | None = None) -> None:

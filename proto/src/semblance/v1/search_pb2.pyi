@@ -29,22 +29,30 @@ class SearchRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Echoed in the answer. In a stream it must differ between the requests in flight."""
     image: _builtins.bytes
     """A JPEG, PNG or WebP file."""
     @_builtins.property
     def options(self) -> Global___SearchOptions: ...
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long the service may take for this request. It has a longest of its own, and a default where
+        this is unset; the call's deadline holds beside it.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         image: _builtins.bytes = ...,
         options: Global___SearchOptions | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "options", b"options", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "options", b"options", "request_id", b"request_id", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,14 +26,10 @@ class DeadlinePolicy:
     default: float
     maximum: float
 
-    def of_call(self, context: Context) -> Deadline:
-        named = context.time_remaining()
-        return Deadline.after(min(self.default if named is None else named, self.maximum))
-
-    def within_stream(self, context: Context, seconds: float) -> Deadline:
-        """Of one request of a stream: `seconds` from when it was read, but not longer than the stream's own."""
-        named = context.time_remaining()
-        return Deadline.after(seconds if named is None else min(named, seconds))
+    def of_call(self, context: Context, asked: float | None = None) -> Deadline:
+        """`asked`: seconds that the request itself names, from when it was read."""
+        named = [seconds for seconds in (context.time_remaining(), asked) if seconds is not None]
+        return Deadline.after(min(self.maximum, *(named or [self.default])))
 
 
 class ErrorBoundary(grpc.aio.ServerInterceptor):

@@ -50,7 +50,7 @@ class CatalogService(CatalogServiceServicer):
             item_id = request.item.item_id
             try:
                 # Puts wait for each other rather than being refused, so each has the most there is.
-                outcome = await self._put(request, self._deadlines.within_stream(context, self._deadlines.maximum))
+                outcome = await self._put(request, self._deadlines.of_call(context, self._deadlines.maximum))
             except Exception as error:
                 return PutResponse(item_id=item_id, failure=fault(error).failure())
             return PutResponse(item_id=item_id, outcome=translate.outcome(outcome))

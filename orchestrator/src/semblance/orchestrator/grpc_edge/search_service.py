@@ -33,7 +33,7 @@ class SearchService(SearchServiceServicer):
         self._window = window
 
     async def Search(self, request: SearchRequest, context: Context) -> SearchResponse:  # noqa: N802
-        return await self._search(request, self._deadlines.of_call(context))
+        return await self._search(request, self._deadlines.of_call(context, translate.timeout(request)))
 
     async def SearchStream(self, request_iterator: AsyncIterator[SearchRequest], context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """A coroutine that writes, which grpc.aio takes beside the generator of the generated signature."""
@@ -48,8 +48,9 @@ class SearchService(SearchServiceServicer):
                     )
                 in_flight.add(request_id)
                 try:
-                    deadline = self._deadlines.within_stream(context, self._deadlines.default)
-                    response = await self._search(request, deadline)
+                    # The deadline of the stream says nothing about one request.
+                    asked = translate.timeout(request) or self._deadlines.default
+                    response = await self._search(request, self._deadlines.of_call(context, asked))
                 finally:
                     in_flight.discard(request_id)
             except Exception as error:

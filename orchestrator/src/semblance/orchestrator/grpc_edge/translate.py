@@ -63,6 +63,16 @@ def query(request: search_pb2.SearchRequest) -> Query:
     )
 
 
+def timeout(request: search_pb2.SearchRequest) -> float | None:
+    """Seconds that the caller gives the request, if it says so. Raises InvalidArgument."""
+    if not request.HasField("timeout"):
+        return None
+    seconds = request.timeout.seconds + request.timeout.nanos / 1e9
+    if seconds <= 0:
+        raise InvalidArgument(f"timeout is {seconds:g} s, and must be more than nothing")
+    return seconds
+
+
 def _selection(options: search_pb2.SearchOptions) -> Selection:
     min_score = options.min_detection_score if options.HasField("min_detection_score") else DEFAULT_MIN_SCORE
     if not 0 <= min_score <= 1:
