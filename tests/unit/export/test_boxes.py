@@ -1,5 +1,7 @@
 """Matching of two lists of detections."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from semblance.export import boxes
 Rows = NDArray[np.float32]
 
 
-def rows(*values: tuple[float, ...]) -> Rows:
+def rows(*values: Sequence[float]) -> Rows:
     return np.array(values, np.float32).reshape(-1, 6)
 
 
@@ -58,3 +60,24 @@ def test_what_the_last_bit_decides_is_borderline(expected: Rows, found: Rows, li
 
 def test_a_clear_miss_is_not_borderline() -> None:
     assert len(match(rows(CUP, (0, 0, 100, 60, 0.8, 1)), rows(CUP)).borderline) == 0
+
+
+def test_of_two_rivals_that_tie_either_may_stay() -> None:
+    wanted = rows([0, 0, 100, 100, 0.5, 1])
+    rival = rows([0, 0, 100, 85, 0.50001, 1])
+    assert boxes.swapped(wanted, rival, np.concatenate([wanted, rival])).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("found", "candidate"),
+    [
+        ([0, 0, 100, 85, 0.5, 1], [0, 0, 100, 70, 0.5, 1]),
+        ([0, 0, 100, 85, 0.5, 1], [0, 0, 100, 85, 0.5, 2]),
+        ([0, 0, 100, 85, 0.5, 1], [0, 0, 100, 85, 0.4, 1]),
+        ([0, 0, 100, 85, 0.4, 1], [0, 0, 100, 85, 0.4, 1]),
+    ],
+    ids=["another box", "another class", "another score", "no tie"],
+)
+def test_what_is_no_rival_that_ties_is_no_swap(found: list[float], candidate: list[float]) -> None:
+    wanted = rows([0, 0, 100, 100, 0.5, 1])
+    assert not boxes.swapped(wanted, rows(found), np.concatenate([wanted, rows(candidate)])).any()

@@ -12,6 +12,8 @@ Rows = NDArray[np.float32]
 
 # Scores that differ by less than this share of themselves tie. PyTorch and ONNX Runtime add in different orders.
 TIE = 1e-3
+# Boxes that overlap by at least this much are one and the same.
+SAME = 0.99
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ def match(expected: Rows, found: Rows, *, limit: int, score_threshold: float, io
     cuts = [score_threshold, *(rows[-1, 4] for rows in (expected, found) if len(rows) == limit)]
     excused = np.array([_is_borderline(row, everything, cuts, iou_threshold) for row in alone], bool)
     return Match(pairs, overlaps[pairs[:, 0], pairs[:, 1]], alone[~excused], alone[excused])
+
+
+def swapped(wanted: Rows, found: Rows, candidates: Rows) -> NDArray[np.bool_]:
+    """Which of the paired rows [M,6] differ because each list kept another one of two rivals: bool [M].
+
+    Their scores tie, so that the last bit decides which suppresses the other, and what was found is itself one of the
+    `candidates`, the network's rows before suppression.
+    """
+    same = (iou(found, candidates) >= SAME) & (found[:, None, 5] == candidates[None, :, 5])
+    kept: NDArray[np.bool_] = (same & tied(found[:, None, 4], candidates[None, :, 4])).any(axis=1)
+    return kept & tied(wanted[:, 4], found[:, 4])
 
 
 def _corners(boxes: Rows) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,17 @@ class Detector:
 
     def detect(self, picture: NDArray[np.uint8], thresholds: Thresholds) -> Rows:
         """What Ultralytics itself detects in one picture, UINT8 [640,640,3] RGB."""
+        return self._suppressed(picture, thresholds, MAX_DETECTIONS)
+
+    def candidates(self, picture: NDArray[np.uint8], score: float) -> Rows:
+        """What would be detected if nothing suppressed anything, above a score."""
+        return self._suppressed(picture, Thresholds(score, iou=1.0), sys.maxsize)
+
+    def _suppressed(self, picture: NDArray[np.uint8], thresholds: Thresholds, limit: int) -> Rows:
         pixels = _to_pixels(torch.from_numpy(picture)[None])
         with torch.no_grad():
             predictions = self.network(pixels)
-        rows = non_max_suppression(
-            predictions, conf_thres=thresholds.score, iou_thres=thresholds.iou, max_det=MAX_DETECTIONS
-        )
+        rows = non_max_suppression(predictions, conf_thres=thresholds.score, iou_thres=thresholds.iou, max_det=limit)
         return np.asarray(rows[0], dtype=np.float32)
 
     def rounded(self) -> Detector:
