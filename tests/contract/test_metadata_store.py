@@ -196,6 +196,15 @@ async def test_an_item_is_unsettled_until_the_index_agrees(store: MetadataStore)
     ]
 
 
+async def test_a_postponed_item_is_behind_the_others(store: MetadataStore) -> None:
+    first, second, third = [(await store.write(item(name))).revision for name in ("first", "second", "third")]
+    await store.settle("third", third)
+    await store.postpone("first", first)
+    await store.postpone("second", second + 1)
+    await store.postpone("third", third)
+    assert await store.unsettled(10) == [("second", second), ("first", first)]
+
+
 async def test_a_removed_item_is_gone_and_unsettled(store: MetadataStore) -> None:
     await store.settle("i", (await store.write(item("i", {"a": 1}))).revision)
     revision = await store.remove("i")

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from semblance.orchestrator import bootstrap
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
 from semblance.orchestrator.grpc_edge.server import AddressInUse
+from semblance.orchestrator.testing import MemoryMetadataStore
 from semblance.v1.manifest_pb2 import Manifest
 from semblance.v1.search_pb2 import SearchRequest, SearchStreamResponse
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
@@ -129,10 +130,29 @@ def lose_collection(world: World) -> None:
 async def test_what_is_not_as_the_release_says_stops_the_start(
     start: Callable[..., Any], world: World, change: Callable[[World], None], message: str
 ) -> None:
-    await start()
+    caller = await start()
+    await caller.put(item("a", RED_PHOTO))
     change(world)
     with pytest.raises(ContractMismatch, match=message):
         await start()
+
+
+async def test_an_empty_catalogue_gets_its_collection_whatever_came_between(
+    start: Callable[..., Any], world: World
+) -> None:
+    await start()
+    lose_collection(world)
+    caller = await start()
+    await caller.put(item("a", RED_PHOTO))
+    assert (await caller.search(RED_PHOTO)).objects[0].hits[0].item_id == "a"
+
+
+async def test_two_catalogues_in_one_milvus_keep_apart(start: Callable[..., Any], world: World) -> None:
+    caller = await start()
+    await caller.put(item("a", RED_PHOTO))
+    world.metadata = MemoryMetadataStore()
+    other = await start()
+    assert not (await other.search(RED_PHOTO)).objects[0].hits
 
 
 async def test_models_without_a_manifest_stop_the_first_start(start: Callable[..., Any], world: World) -> None:

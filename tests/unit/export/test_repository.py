@@ -49,10 +49,19 @@ def test_the_configuration_allows_no_larger_batch_than_every_version_was_checked
     folder: Path, models: Path, tmp_path: Path
 ) -> None:
     repository.publish(folder, models)
-    for number, (size, allowed) in enumerate([(2, 2), (8, 2)], start=2):
-        other = graphs.exported(tmp_path / str(number), EMBEDDER, graphs.embedder(seed=number), max_batch_size=size)
-        repository.publish(other, models)
-        assert f"max_batch_size: {allowed}\n" in (models / "embedder" / "config.pbtxt").read_text()
+    repository.publish(graphs.exported(tmp_path / "8", EMBEDDER, graphs.embedder(seed=8), max_batch_size=8), models)
+    assert "max_batch_size: 4\n" in (models / "embedder" / "config.pbtxt").read_text()
+
+
+def test_a_version_of_smaller_batches_than_releases_count_on_is_refused(
+    folder: Path, models: Path, tmp_path: Path
+) -> None:
+    repository.publish(folder, models)
+    smaller = graphs.exported(tmp_path / "2", EMBEDDER, graphs.embedder(seed=2), max_batch_size=2)
+    with pytest.raises(ContractError, match="takes batches of 2, .* take 4.*--max-batch-size 4 or more"):
+        repository.publish(smaller, models)
+    assert repository.versions(models / "embedder") == [1]
+    assert "max_batch_size: 4\n" in (models / "embedder" / "config.pbtxt").read_text()
 
 
 def test_the_same_bytes_are_not_published_twice(folder: Path, models: Path) -> None:

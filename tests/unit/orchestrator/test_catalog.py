@@ -8,6 +8,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from semblance.orchestrator import catalog
 from semblance.orchestrator.catalog import Catalog, Outcome, mend_forever
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits
@@ -203,3 +204,24 @@ async def test_the_mender_goes_on_whatever_one_item_does(stores: Stores) -> None
     assert stores.indexed() == stores.true()
     assert len(stores.indexed()) == 2
     mending.cancel()
+
+
+async def test_what_can_not_be_mended_keeps_nothing_from_it(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "MEND_BATCH", 2)
+    for item_id, image in (("a", RED), ("b", RED), ("c", GREEN)):
+        stores.index.fail(DOWN)
+        with suppress(SemblanceError):
+            await stores.put(item_id, image)
+    for lost in [image_id for image_id, data in stores.images.images.items() if data == RED]:
+        del stores.images.images[lost]
+    mending = asyncio.create_task(mend_forever(stores.catalog, RELEASE, seconds=0.001))
+    async with asyncio.timeout(10):
+        while "c" in stores.metadata.changed:
+            await asyncio.sleep(0.001)
+    assert set(stores.metadata.changed) == {"a", "b"}
+    mending.cancel()
+
+
+async def test_the_images_of_an_item_are_decoded_one_after_another(stores: Stores) -> None:
+    await stores.put("a", RED, GREEN)
+    assert [model for model, _ in stores.models.requests] == ["detector", "embedder"] * 2

@@ -73,9 +73,7 @@ def publish(exported: Path, repository: Path, version: int | None = None) -> Pub
         staged.published_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         with _staging(home) as staging:
             _write(staging, model, exported, staged)
-            # One configuration serves all versions: its batches are none larger than each was checked with.
-            sizes = [manifest.read(home / str(number)).max_batch_size for number in standing]
-            model_config.write(home / model_config.CONFIG_FILE, contract, min([*sizes, staged.max_batch_size]))
+            model_config.write(home / model_config.CONFIG_FILE, contract, _max_batch_size(home, standing, staged))
             folder = home / str(staged.version)
             staging.rename(folder)
             _flush(home)
@@ -86,6 +84,21 @@ def versions(home: Path) -> list[int]:
     """The versions in a model's folder, ascending: what Triton takes for one, a positive number without leading 0."""
     names = (path.name for path in home.iterdir() if path.is_dir())
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0"))
+
+
+def _max_batch_size(home: Path, standing: list[int], staged: Manifest) -> int:
+    """Of the configuration, which serves all versions: none gets a larger batch than it was checked with.
+
+    Raises:
+        ContractError: the new version takes less than those that stand, and a release may count on theirs.
+    """
+    smallest = min((manifest.read(home / str(number)).max_batch_size for number in standing), default=0)
+    if staged.max_batch_size < smallest:
+        raise ContractError(
+            f"the new version takes batches of {staged.max_batch_size}, and those in {home} take {smallest}, which the "
+            f"releases that use them count on; export it with --max-batch-size {smallest} or more"
+        )
+    return smallest or int(staged.max_batch_size)
 
 
 def _load(path: Path) -> onnx.ModelProto:

@@ -1,6 +1,7 @@
 """What the service serves with when it starts: the active release, checked against everything that it names."""
 
 import logging
+from secrets import token_hex
 
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, NotFound
 from semblance.orchestrator.ports import InferenceServer, MetadataStore, ModelRepository, VectorIndex
@@ -22,13 +23,12 @@ async def activate(
     """
     release = await metadata.active_release()
     if release is None:
-        first = await _first(models, repository)
-        # Before the release is on record: a crash in between must not leave one without its collection.
-        await index.create(first, CALL_TIMEOUT)
-        release = await metadata.add_first_release(first)
+        release = await metadata.add_first_release(await _first(models, repository))
         log.info("release %s is active", release.release_id)
     for model in (release.detector, release.embedder):
         await _check_model(model, release, models, repository)
+    if not (await metadata.count()).items:
+        await index.create(release, CALL_TIMEOUT)
     await index.check(release, CALL_TIMEOUT)
     return release
 
@@ -39,7 +39,8 @@ async def _first(models: InferenceServer, repository: ModelRepository) -> Releas
         detector=await _newest("detector", models, repository),
         embedder=await _newest("embedder", models, repository),
         index=IndexParameters(),
-        collection="semblance_r1",
+        # Another catalogue may be in the same Milvus.
+        collection=f"semblance_r1_{token_hex(4)}",
     )
 
 

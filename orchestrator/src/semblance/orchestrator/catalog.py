@@ -107,6 +107,10 @@ class Catalog:
         """Items, with their revision, whose last change did not reach the index, or is on its way there."""
         return frozenset(await self._metadata.unsettled(MEND_BATCH))
 
+    async def postpone(self, item_id: str, revision: int) -> None:
+        """What can't be mended is not to keep others from it."""
+        await self._metadata.postpone(item_id, revision)
+
     async def mend(self, item_id: str, revision: int, release: Release) -> None:
         """Makes the index agree with the truth about one item."""
         deadline = Deadline.after(MEND_TIMEOUT)
@@ -122,9 +126,8 @@ class Catalog:
             await self._index_item(item, descriptions, revision, release, deadline)
 
     async def _describe(self, files: Sequence[bytes], release: Release, deadline: Deadline) -> Sequence[Description]:
-        return await asyncio.gather(
-            *(self._pipeline.describe(data, Selection(), release, deadline, Stopwatch()) for data in files)
-        )
+        # One after another: decoded, the images of one item may be gigabytes.
+        return [await self._pipeline.describe(data, Selection(), release, deadline, Stopwatch()) for data in files]
 
     async def _index_item(
         self,
@@ -148,19 +151,25 @@ async def mend_forever(catalog: Catalog, release: Release, seconds: float) -> No
     while True:
         try:
             now = await catalog.unsettled()
+            for item_id, revision in sorted(now & before):
+                await _try_to_mend(catalog, item_id, revision, release)
         except SemblanceError as error:
             log.warning("the metadata store did not say which items are to be mended: %s", error)
             now = frozenset()
-        for item_id, revision in sorted(now & before):
-            try:
-                await catalog.mend(item_id, revision, release)
-                log.info("mended the index rows of item %r", item_id)
-            except SemblanceError as error:
-                log.warning("item %r could not be mended, and is tried again: %s", item_id, error)
-            except Exception:
-                log.exception("item %r could not be mended, and is tried again", item_id)
         before = now
         await asyncio.sleep(seconds)
+
+
+async def _try_to_mend(catalog: Catalog, item_id: str, revision: int, release: Release) -> None:
+    try:
+        await catalog.mend(item_id, revision, release)
+        log.info("mended the index rows of item %r", item_id)
+        return
+    except SemblanceError as error:
+        log.warning("item %r could not be mended, and is tried again: %s", item_id, error)
+    except Exception:
+        log.exception("item %r could not be mended, and is tried again", item_id)
+    await catalog.postpone(item_id, revision)
 
 
 def _says(item: Item, draft: ItemDraft, image_ids: Iterable[str]) -> bool:

@@ -157,6 +157,10 @@ class MetadataStore(Protocol):
         """Items (id, revision) whose index rows may disagree, oldest first; removed ones too."""
         ...
 
+    async def postpone(self, item_id: str, revision: int) -> None:
+        """Puts an unsettled item behind the others; nothing where it is settled or has another revision by now."""
+        ...
+
     async def count(self) -> CatalogSize: ...
 
     async def list(self, page_size: int, page_token: str) -> Page:

@@ -294,6 +294,11 @@ class MemoryMetadataStore(Faulty):
         self._call()
         return [(item_id, self.revisions[item_id]) for item_id in list(self.changed)[:limit]]
 
+    async def postpone(self, item_id: str, revision: int) -> None:
+        self._call()
+        if item_id in self.changed and self.revisions[item_id] == revision:
+            self.changed[item_id] = self.changed.pop(item_id)
+
     async def count(self) -> CatalogSize:
         self._call()
         images = [image for item in self.items.values() for image in item.images]

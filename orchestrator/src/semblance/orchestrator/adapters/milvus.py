@@ -193,7 +193,11 @@ class MilvusIndex:
                 client = AsyncMilvusClient(
                     self._uri, token=self._token, timeout=CONNECT_TIMEOUT, dedicated=True, grpc_options=GRPC_OPTIONS
                 )
-                version = await client.get_server_version(timeout=CONNECT_TIMEOUT)
+                try:
+                    version = await client.get_server_version(timeout=CONNECT_TIMEOUT)
+                except BaseException:
+                    await client.close()
+                    raise
                 if version.startswith("milvus_lite"):
                     self._turns = Turns(lambda collection: client.flush(collection, timeout=FLUSH_TIMEOUT))
                 self._client = client
@@ -307,7 +311,8 @@ def _translated(error: MilvusException | grpc.RpcError, action: str, release: Re
         return DependencyUnavailable(f"Milvus did not {action}: {error.code().name}")
     if error.code == MISSING:
         return ContractMismatch(
-            f"Milvus has no collection {release.collection}, which release {release.release_id} needs; rebuild it"
+            f"Milvus at {uri} has no collection {release.collection}, which release {release.release_id} needs; check "
+            "that this is the right Milvus, and restore its data if it is; the items are safe in the other stores"
         )
     if error.code == NOT_LOADED:
         return DependencyUnavailable(f"collection {release.collection} was not loaded in Milvus; try again")

@@ -101,6 +101,11 @@ class SqlMetadataStore:
         rows = await self._run(lambda connection: connection.execute(query).all())
         return [(row.item_id, row.revision) for row in rows]
 
+    async def postpone(self, item_id: str, revision: int) -> None:
+        this = revisions.c.item_id == item_id, revisions.c.revision == revision, revisions.c.settled.is_(False)
+        later = update(revisions).where(*this).values(changed_at=datetime.now(UTC))
+        await self._run(lambda connection: connection.execute(later), writes=True)
+
     async def count(self) -> CatalogSize:
         query = select(
             select(func.count()).select_from(items).scalar_subquery(),
