@@ -50,6 +50,9 @@ def test_the_clients_variables_may_be_there(monkeypatch: pytest.MonkeyPatch) -> 
     ("flags", "message"),
     [
         ({"metadata_url": "mysql://localhost/x"}, r"must be sqlite:///file or postgresql\+psycopg://"),
+        ({"metadata_url": "garbage"}, r"is not a URL; it must be sqlite:///file"),
+        ({"metadata_url": "sqlite://"}, r"must be sqlite:///file"),
+        ({"model_repository": "foo://x"}, r"the model repository is 'foo://x', which can't be read: .*foo"),
         ({"image_store": "ftp://host/x"}, r"must be file://folder or s3://bucket"),
     ],
 )

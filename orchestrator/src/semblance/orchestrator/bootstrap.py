@@ -62,9 +62,10 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
             stack.push_async_callback(metadata.close)
             images = FileImageStore(settings.image_store)
             stack.push_async_callback(images.close)
+            repository = FileModelRepository(settings.model_repository)
         except ValueError as error:
             raise SettingsError(str(error)) from None
-        yield Ports(models, FileModelRepository(settings.model_repository), index, metadata, images)
+        yield Ports(models, repository, index, metadata, images)
 
 
 class Service:

@@ -5,6 +5,7 @@ import hashlib
 from typing import Any
 
 import fsspec
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from google.protobuf import json_format
 
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, NotFound
@@ -18,8 +19,12 @@ class FileModelRepository:
     """`<root>/<model>/<version>/manifest.json` and the model file beside it, read through fsspec."""
 
     def __init__(self, url: str) -> None:
+        """Raises ValueError where fsspec has no such protocol."""
         self._files: Any
-        self._files, self._root = fsspec.url_to_fs(url)
+        try:
+            self._files, self._root = fsspec.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"the model repository is {url!r}, which can't be read: {error}") from None
 
     async def describe(self, name: str, version: int) -> ModelVersion:
         return await asyncio.to_thread(self._describe, name, version)
@@ -63,7 +68,7 @@ class FileModelRepository:
             raise NotFound(
                 f"{path} is not there; publish the model with `semblance publish`, or export it with `semblance export`"
             ) from None
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             raise DependencyUnavailable(f"{path} can't be read: {error}") from None
         try:
             return json_format.Parse(text, Manifest(), ignore_unknown_fields=True)
@@ -83,7 +88,7 @@ class FileModelRepository:
                 f"{path} is not there, and its manifest says so; restore it, or publish a new version with "
                 "`semblance publish`"
             ) from None
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             raise DependencyUnavailable(f"{path} can't be read: {error}") from None
         return digest.hexdigest()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
 
 # Threads, and connections: one each.
 CONNECTIONS = 8
@@ -23,6 +24,8 @@ CALL_TIMEOUT = 20.0
 
 # Of a connection in a transaction that writes.
 WRITES = "semblance_writes"
+
+_WANTED = "it must be sqlite:///file or postgresql+psycopg://user:password@host/database"
 
 # By SQLite's primary result code, https://sqlite.org/rescode.html.
 _SQLITE_REASONS = {
@@ -49,12 +52,13 @@ _POSTGRESQL_REASONS = {
 
 def engine(url: str) -> Engine:
     """Raises ValueError for another database than these two."""
-    parsed = make_url(url)
-    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise ValueError(
-            f"the metadata store is {parsed.render_as_string()!r}; it must be sqlite:///file or "
-            "postgresql+psycopg://user:password@host/database"
-        )
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # Not the text itself: it may hold a password.
+        raise ValueError(f"the metadata store's address is not a URL; {_WANTED}") from None
+    if parsed.drivername not in ("sqlite", "postgresql+psycopg") or not parsed.database:
+        raise ValueError(f"the metadata store is {parsed.render_as_string()!r}; {_WANTED}")
     made = create_engine(
         parsed,
         connect_args=_connect_args(parsed),
