@@ -58,7 +58,7 @@ def test_a_version_of_smaller_batches_than_releases_count_on_is_refused(
 ) -> None:
     repository.publish(folder, models)
     smaller = graphs.exported(tmp_path / "2", EMBEDDER, graphs.embedder(seed=2), max_batch_size=2)
-    with pytest.raises(ContractError, match="takes batches of 2, .* take 4.*--max-batch-size 4 or more"):
+    with pytest.raises(ContractError, match=r"takes batches of 2, .* take 4.*--max-batch-size 4 or more"):
         repository.publish(smaller, models)
     assert repository.versions(models / "embedder") == [1]
     assert "max_batch_size: 4\n" in (models / "embedder" / "config.pbtxt").read_text()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Rows = NDArray[np.float32]
 """FP32 [N,6]: x1 y1 x2 y2 in pixels, score, class; best first."""
 
-# Scores that differ by less than this share of themselves tie. PyTorch and ONNX Runtime add in different orders.
+# Scores that are apart by less, see `score_difference`, tie: PyTorch and ONNX Runtime add in different orders.
 TIE = 1e-3
 # Boxes that overlap by at least this much are one and the same.
 SAME = 0.99
@@ -82,9 +82,27 @@ def _corners(boxes: Rows) -> NDArray[np.float64]:
     return np.stack([pairs.min(axis=1), pairs.max(axis=1)])
 
 
+def score_difference(scores: Rows, others: Rows) -> NDArray[np.float64]:
+    """How far scores [N] are apart before the sigmoid, as a share of what they are there, or of 1 where that is less.
+
+    Rounding errors arise there: a share of the score itself would ask more of a score of 0.0001 than FP32 can give.
+    """
+    first, second = _logits(scores), _logits(others)
+    scale = np.maximum(1, np.maximum(np.abs(first), np.abs(second)))
+    difference: NDArray[np.float64] = np.abs(first - second) / scale
+    return difference
+
+
 def tied(scores: Rows, others: Rows) -> NDArray[np.bool_]:
-    close: NDArray[np.bool_] = np.abs(scores - others) <= TIE * np.maximum(np.abs(scores), np.abs(others))
+    close: NDArray[np.bool_] = score_difference(scores, others) <= TIE
     return close
+
+
+def _logits(scores: Rows) -> NDArray[np.float64]:
+    # Close to 1 a score in FP32 no longer tells its logit.
+    shares = np.clip(scores.astype(np.float64), 1e-12, 0.999)
+    logits: NDArray[np.float64] = np.log(shares / (1 - shares))
+    return logits
 
 
 def _is_borderline(row: Rows, everything: Rows, cuts: list[float], iou_threshold: float) -> bool:

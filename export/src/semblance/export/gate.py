@@ -61,9 +61,10 @@ def check_detector(
 ) -> Parity:
     """Compares at batch sizes from 1 to the number of pictures.
 
-    Boxes are matched one to one at an IoU of at least 0.99, with equal classes, scores within a thousandth, and in the
-    same order up to ties; of two rivals whose scores tie, either may have suppressed the other. Where some picture has no box, the whole is done once more on a copy of the graph
-    with a threshold low enough that each has.
+    Boxes are matched one to one at an IoU of at least 0.99, with equal classes, scores whose logits are within a
+    thousandth, and in the same order up to ties; of two rivals whose scores tie, either may have suppressed the
+    other. Where some picture has no box, the whole is done once more on a copy of the graph with a threshold low
+    enough that each has.
 
     Raises:
         GateFailed: naming the picture, the batch size, the figure and its bound.
@@ -212,7 +213,7 @@ def _compare_detections(
             excused = (ious < MIN_IOU) & boxes.swapped(wanted[pairs[:, 0]], found[pairs[:, 1]], candidates)
             ious, swaps = ious[~excused], int(excused.sum())
         worst = float(ious.min(initial=1.0))
-        difference = float((np.abs(scores[0] - scores[1]) / np.maximum(*scores)).max(initial=0.0))
+        difference = float(boxes.score_difference(*scores).max(initial=0.0))
         problem = None
         if len(match.unmatched):
             x1, y1, x2, y2, score, index = match.unmatched[0]
@@ -223,7 +224,7 @@ def _compare_detections(
         elif not worst >= MIN_IOU:
             problem = f"a pair of boxes has an IoU of {worst:.4f} (bound {MIN_IOU})"
         elif not difference <= MAX_SCORE_DIFFERENCE:
-            problem = f"a pair of scores differs by {difference:.4%} (bound {MAX_SCORE_DIFFERENCE:.4%})"
+            problem = f"the logits of a pair of scores differ by {difference:.4%} (bound {MAX_SCORE_DIFFERENCE:.4%})"
         elif not _is_ordered(scores[0]):
             problem = "the graph's boxes are not in PyTorch's order, best first"
         elif place.output[len(found) :].any():
