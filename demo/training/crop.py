@@ -20,7 +20,9 @@ def cut(picture: NDArray[np.uint8], box: Box, side: int) -> NDArray[np.uint8]:
         int(np.clip(np.ceil(v), low + 1, limit))
         for v, low, limit in zip(box[2:], (x1, y1), (width, height), strict=True)
     )
-    return letterbox(picture[y1:y2, x1:x2], side, GREY).pixels
+    square = np.empty((side, side, 3), np.uint8)
+    letterbox(picture[y1:y2, x1:x2], square, GREY)
+    return square
 
 
 def jittered(rng: np.random.Generator, box: Box, share: float) -> Box:

@@ -10,10 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, Overloaded
 from semblance.orchestrator.release import ModelVersion, Tensor
 from semblance.serving import ports, triton
+from tests.inference import infer
 
 SIDE, DIMENSION, MAX_BATCH = 4, 5, 8
 WEIGHTS = np.random.default_rng(0).normal(size=(SIDE * SIDE * 3, DIMENSION)).astype(np.float32)
@@ -37,8 +39,10 @@ output {{ name: "scores" data_type: TYPE_FP32 dims: [ 5 ] }}
 instance_group {{ count: 1 kind: KIND_CPU }}
 {more}
 """
-# A request that is alone waits a second for others, and only one may wait.
-PATIENT = "dynamic_batching { max_queue_delay_microseconds: 1000000 default_queue_policy { max_queue_size: 1 } }"
+# A request that is alone waits a second for others.
+PATIENT = "dynamic_batching { max_queue_delay_microseconds: 1000000 }"
+# The same, and only one may wait.
+CROWDED = "dynamic_batching { max_queue_delay_microseconds: 1000000 default_queue_policy { max_queue_size: 1 } }"
 
 
 def graph(factor: float) -> bytes:
@@ -71,19 +75,20 @@ def publish(repository: Path, name: str, versions: int, more: str = "") -> None:
 
 @pytest.fixture(scope="module")
 def inference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Triton with `tiny` in two versions, and two that let a request wait; its gRPC endpoint."""
+    """A Triton with `tiny` in two versions, and two models that let a request wait; its gRPC endpoint."""
     folder = tmp_path_factory.mktemp("triton")
     repository = folder / "repository"
     publish(repository, "tiny", versions=2)
-    for name in ("patient", "crowded"):
-        publish(repository, name, versions=1, more=PATIENT)
+    publish(repository, "patient", versions=1, more=PATIENT)
+    publish(repository, "crowded", versions=1, more=CROWDED)
     with triton.running(repository, folder) as server:
         yield server.grpc
 
 
-@pytest.fixture
-async def models(inference: str) -> AsyncIterator[TritonServer]:
-    adapter = TritonServer(inference)
+@pytest.fixture(params=[Mode.BYTES, Mode.SHARED_MEMORY])
+async def models(inference: str, request: pytest.FixtureRequest) -> AsyncIterator[TritonServer]:
+    adapter = TritonServer(inference, request.param, slots=4)
+    await adapter.transport.judged()
     yield adapter
     await adapter.close()
 
@@ -96,7 +101,7 @@ def batch(rows: int) -> np.ndarray:
 @pytest.mark.parametrize("version", [1, 2])
 async def test_infers_with_the_very_version(models: TritonServer, rows: int, version: int) -> None:
     crops = batch(rows)
-    output = await models.infer(replace(MODEL, version=version), crops, 10)
+    output = await infer(models, replace(MODEL, version=version), crops, 10)
     assert output.dtype == np.float32
     np.testing.assert_allclose(output, version * (crops.reshape(rows, -1).astype(np.float32) @ WEIGHTS), rtol=1e-3)
 
@@ -127,30 +132,32 @@ async def test_a_model_that_is_not_what_it_should_be_is_refused(
 
 async def test_inference_with_an_unknown_model_or_input_is_refused(models: TritonServer) -> None:
     with pytest.raises(ContractMismatch, match="absent version 1"):
-        await models.infer(replace(MODEL, name="absent"), batch(1), 10)
+        await infer(models, replace(MODEL, name="absent"), batch(1), 10)
     with pytest.raises(ContractMismatch, match="refuses the input"):
-        await models.infer(MODEL, np.zeros((1, 5, 5, 3), np.uint8), 10)
+        await infer(
+            models, replace(MODEL, input=Tensor("crop", "UINT8", (5, 5, 3))), np.zeros((1, 5, 5, 3), np.uint8), 10
+        )
 
 
 async def test_inference_with_a_version_that_is_not_loaded_is_refused(models: TritonServer) -> None:
     with pytest.raises((ContractMismatch, DependencyUnavailable), match="tiny version 3"):
-        await models.infer(replace(MODEL, version=3), batch(1), 10)
+        await infer(models, replace(MODEL, version=3), batch(1), 10)
 
 
 async def test_a_deadline_that_passes_says_so(models: TritonServer) -> None:
     with pytest.raises(DeadlineExceeded, match="patient version 1"):
-        await models.infer(replace(MODEL, name="patient"), batch(1), 0.2)
+        await infer(models, replace(MODEL, name="patient"), batch(1), 0.2)
 
 
 async def test_a_full_queue_is_overload(models: TritonServer) -> None:
     crowded = replace(MODEL, name="crowded")
-    results = await asyncio.gather(*(models.infer(crowded, batch(1), 10) for _ in range(4)), return_exceptions=True)
+    results = await asyncio.gather(*(infer(models, crowded, batch(1), 10) for _ in range(4)), return_exceptions=True)
     assert any(isinstance(result, Overloaded) for result in results), results
     assert any(isinstance(result, np.ndarray) for result in results), results
 
 
 async def test_cancellation_passes_through(models: TritonServer) -> None:
-    waiting = asyncio.create_task(models.infer(replace(MODEL, name="patient"), batch(1), 10))
+    waiting = asyncio.create_task(infer(models, replace(MODEL, name="patient"), batch(1), 10))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -159,8 +166,8 @@ async def test_cancellation_passes_through(models: TritonServer) -> None:
 
 async def test_a_triton_that_is_not_there_is_unavailable() -> None:
     [port] = ports.free(1)
-    absent = TritonServer(f"127.0.0.1:{port}")
-    for call in (absent.infer(MODEL, batch(1), 5), absent.check(MODEL, 5), absent.ready_versions("tiny", 5)):
+    absent = TritonServer(f"127.0.0.1:{port}", Mode.AUTO, slots=1)
+    for call in (infer(absent, MODEL, batch(1), 5), absent.check(MODEL, 5), absent.ready_versions("tiny", 5)):
         with pytest.raises(DependencyUnavailable, match=f"Triton at 127.0.0.1:{port} does not answer"):
             await call
     await absent.close()

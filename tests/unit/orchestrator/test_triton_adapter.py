@@ -9,6 +9,7 @@ import pytest
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.errors import (
     ContractMismatch,
@@ -18,6 +19,7 @@ from semblance.orchestrator.errors import (
     SemblanceError,
 )
 from semblance.orchestrator.release import ModelVersion, Tensor
+from tests.inference import infer
 
 MODEL = ModelVersion("embedder", 3, "", Tensor("crop", "UINT8", (4, 4, 3)), Tensor("embedding", "FP32", (5,)), 8, 114)
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
@@ -44,7 +46,7 @@ async def broken() -> AsyncIterator[tuple[Broken, TritonServer]]:
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    adapter = TritonServer(f"127.0.0.1:{port}")
+    adapter = TritonServer(f"127.0.0.1:{port}", Mode.BYTES, slots=0)
     yield servicer, adapter
     await adapter.close()
     await server.stop(None)
@@ -75,7 +77,7 @@ async def test_an_output_that_is_not_the_contracts_is_refused(
     servicer, adapter = broken
     servicer.answer = given
     with pytest.raises(ContractMismatch, match=message):
-        await adapter.infer(MODEL, BATCH, 5)
+        await infer(adapter, MODEL, BATCH, 5)
 
 
 @pytest.mark.parametrize(
@@ -101,4 +103,4 @@ async def test_what_triton_says_becomes_an_error_of_ours(
     servicer, adapter = broken
     servicer.answer = (code, text)
     with pytest.raises(expected, match=r"Triton at 127\.0\.0\.1"):
-        await adapter.infer(MODEL, BATCH, 5)
+        await infer(adapter, MODEL, BATCH, 5)

@@ -53,7 +53,9 @@ class Ports:
 async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
     """Connects to nothing yet. Raises SettingsError where a store's address is not one."""
     async with AsyncExitStack() as stack:
-        models = TritonServer(settings.triton_url)
+        models = TritonServer(
+            settings.triton_url, settings.transport, settings.search_in_flight + settings.ingest_in_flight
+        )
         stack.push_async_callback(models.close)
         index = MilvusIndex(settings.milvus_uri, settings.milvus_token.get_secret_value())
         stack.push_async_callback(index.close)

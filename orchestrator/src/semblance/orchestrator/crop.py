@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.decode import Photo
 from semblance.orchestrator.letterbox import letterbox
-from semblance.orchestrator.release import ModelVersion
 
 
-def crop(photo: Photo, boxes: Sequence[Box], embedder: ModelVersion) -> NDArray[np.uint8]:
-    """uint8 [N, size, size, 3]: each box, which lies inside the photo, keeping its proportions."""
-    size = embedder.input_size
-    crops = np.empty((len(boxes), size, size, 3), np.uint8)
-    for row, box in zip(crops, boxes, strict=True):
-        left, top = min(floor(box.x1), photo.width - 1), min(floor(box.y1), photo.height - 1)
-        right, bottom = max(ceil(box.x2), left + 1), max(ceil(box.y2), top + 1)
-        row[:] = letterbox(photo.pixels[top:bottom, left:right], size, embedder.pad_value).pixels
-    return crops
+def crop(photo: Photo, boxes: Sequence[Box], squares: Sequence[NDArray[np.uint8]], pad_value: int) -> None:
+    """Fills each of `squares`, uint8 [size, size, 3], with its box, which lies inside the photo and keeps its
+    proportions."""
+    height, width = photo.pixels.shape[:2]
+    across, down = width / photo.width, height / photo.height
+    for box, square in zip(boxes, squares, strict=True):
+        left, top = min(floor(box.x1 * across), width - 1), min(floor(box.y1 * down), height - 1)
+        right, bottom = max(ceil(box.x2 * across), left + 1), max(ceil(box.y2 * down), top + 1)
+        letterbox(photo.pixels[top:bottom, left:right], square, pad_value)
+
+
+def enough_for(boxes: Sequence[Box], photo: Photo, size: int) -> int:
+    """Pixels that the photo's longer side needs: no crop of `size` is enlarged where the original has more detail."""
+    smallest = min(max(box.x2 - box.x1, box.y2 - box.y1) for box in boxes)
+    side = max(photo.width, photo.height)
+    return min(ceil(size / smallest * side), side)

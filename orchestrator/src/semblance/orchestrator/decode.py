@@ -19,6 +19,11 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 # Several pictures in one JPEG file, as some phones write them, are a format of their own to Pillow; the first counts.
 JPEG = ("JPEG", "MPO")
 
+# What libjpeg-turbo decodes a JPEG at with less work, as fractions of its size.
+REDUCTIONS = (1, 2, 4, 8)
+# The EXIF orientations that swap width and height.
+SIDEWAYS = range(5, 9)
+
 # The limit is ours, checked from the header below; Pillow's own would only warn.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -31,21 +36,23 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """pixels: uint8 [height, width, 3], RGB, upright."""
+    """pixels: uint8 [height, width, 3], RGB, upright, perhaps reduced; `width` and `height` are the original's."""
 
     pixels: NDArray[np.uint8]
+    width: int
+    height: int
 
     @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
+    def reduced(self) -> bool:
+        return self.pixels.shape[:2] != (self.height, self.width)
 
 
-def decode(data: bytes, limits: ImageLimits) -> Photo:
-    """Raises InvalidImage, and nothing else, whatever the bytes are."""
+def decode(data: bytes, limits: ImageLimits, enough: int | None = None) -> Photo:
+    """A JPEG whose longer side has more than `enough` pixels may be decoded at 1/2, 1/4 or 1/8, as long as it keeps
+    those: libjpeg-turbo then leaves out most of the work behind the entropy decoding.
+
+    Raises InvalidImage, and nothing else, whatever the bytes are.
+    """
     if not data:
         raise InvalidImage("the image is empty; send the bytes of a JPEG, PNG or WebP file")
     if len(data) > limits.max_bytes:
@@ -64,19 +71,22 @@ def decode(data: bytes, limits: ImageLimits) -> Photo:
             f"the image has {width} × {height} = {width * height / 1e6:.1f} megapixels, and at most "
             f"{limits.max_pixels / 1e6:.1f} are accepted; send it smaller"
         )
+    turned = orientation(image)
     try:
-        pixels = upright(_rgb(image, data), orientation(image))
+        pixels = upright(_rgb(image, data, enough), turned)
     except Exception as error:
         raise InvalidImage(f"the {image.format} image is damaged or truncated: {error}") from None
-    return Photo(np.ascontiguousarray(pixels))
+    if turned in SIDEWAYS:
+        width, height = height, width
+    return Photo(np.ascontiguousarray(pixels), width, height)
 
 
-def _rgb(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image, data: bytes, enough: int | None) -> NDArray[np.uint8]:
     """The file's pixels as stored, uint8 [height, width, 3]."""
     # Pillow's decoders are right for everything, and the only ones for rare modes; these two are faster, and do not
     # hold up the whole process while they work, as Pillow's WebP decoder does.
     if image.format in JPEG and image.mode in ("RGB", "L"):
-        return simplejpeg.decode_jpeg(data, colorspace="RGB")  # type: ignore[no-any-return]
+        return _jpeg(data, image.size, enough)
     if image.format == "WEBP" and image.mode == "RGB" and not getattr(image, "is_animated", False):
         return _webp(data)
     if image.mode.startswith("I"):
@@ -87,6 +97,13 @@ def _rgb(image: Image.Image, data: bytes) -> NDArray[np.uint8]:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return np.asarray(image.convert("RGB"))
+
+
+def _jpeg(data: bytes, size: tuple[int, int], enough: int | None) -> NDArray[np.uint8]:
+    reduction = 1 if enough is None else max(each for each in REDUCTIONS if each == 1 or max(size) >= each * enough)
+    # The least width and height pick the scale; the others that libjpeg-turbo has, such as 5/8, are slower.
+    width, height = (-(-side // reduction) for side in size)
+    return simplejpeg.decode_jpeg(data, colorspace="RGB", min_width=width, min_height=height)  # type: ignore[no-any-return]
 
 
 def _webp(data: bytes) -> NDArray[np.uint8]:

@@ -35,8 +35,9 @@ async def detect(
     deadline: Deadline,
 ) -> list[Detection]:
     """Objects of at least `min_score`, best first."""
-    boxed = await workers.run(letterbox, photo.pixels, detector.input_size, detector.pad_value)
-    output = await models.infer(detector, boxed.pixels[None], deadline.remaining())
+    with models.batch(detector, rows=1) as batch:
+        boxed = await workers.run(letterbox, photo.pixels, batch.pixels[0], detector.pad_value)
+        output = await batch.infer(deadline.remaining())
     return _detections(output[0], boxed, photo, min_score, detector.class_names)
 
 
@@ -45,7 +46,8 @@ def _detections(
 ) -> list[Detection]:
     """rows: float32 [100, 6], the detector's output for one image: x1 y1 x2 y2 score class, padded with score 0."""
     rows = rows[(rows[:, 4] > 0) & (rows[:, 4] >= min_score)]
-    boxes = [Box(*map(float, box)).clipped(photo.width, photo.height) for box in boxed.to_picture(rows[:, :4])]
+    corners = boxed.to_picture(rows[:, :4], photo.width, photo.height)
+    boxes = [Box(*box).clipped(photo.width, photo.height) for box in corners.tolist()]
     return [
         Detection(box, float(row[4]), class_names[int(row[5])])
         for row, box in zip(rows, boxes, strict=True)

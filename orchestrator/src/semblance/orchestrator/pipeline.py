@@ -9,17 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semblance.orchestrator.box import Box
-from semblance.orchestrator.crop import crop
+from semblance.orchestrator.crop import crop, enough_for
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits, Photo, decode
 from semblance.orchestrator.detect import DEFAULT_MIN_SCORE, Detection, detect
-from semblance.orchestrator.embed import embed
+from semblance.orchestrator.embed import batches, embed
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.ports import InferenceServer, VectorIndex
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.search import Hit, search
 from semblance.orchestrator.workers import Workers
+
+# A large photo is decoded with no less than this many times the detector's pixels along its longer side, so that most
+# objects are crisp in it; where an object is so small that its crop would lack detail, it is decoded again with more.
+DETAIL = 2
 
 
 class Objects(StrEnum):
@@ -119,7 +123,7 @@ class Pipeline:
         self, image: bytes, selection: Selection, release: Release, deadline: Deadline, stopwatch: Stopwatch
     ) -> Description:
         """The first four steps: what the image shows, as vectors of the release's embedder."""
-        photo = await self._workers.run(decode, image, self._limits)
+        photo = await self._workers.run(decode, image, self._limits, DETAIL * release.detector.input_size)
         stopwatch.lap("decode")
 
         regions = await self._regions(photo, selection, release, deadline)
@@ -127,12 +131,22 @@ class Pipeline:
         regions = regions or (Region(Box.whole(photo.width, photo.height)),)
         stopwatch.lap("detect")
 
-        crops = await self._workers.run(crop, photo, [region.box for region in regions], release.embedder)
-        stopwatch.lap("crop")
-
-        vectors = await embed(crops, release.embedder, self._models, deadline)
+        boxes = [region.box for region in regions]
+        with batches(self._models, release.embedder, len(boxes)) as crops:
+            squares = [square for batch in crops for square in batch.pixels]
+            await self._workers.run(self._crop, image, photo, boxes, squares, release.embedder.pad_value)
+            stopwatch.lap("crop")
+            vectors = await embed(crops, deadline)
         stopwatch.lap("embed")
         return Description(photo.width, photo.height, regions, vectors, nothing_detected)
+
+    def _crop(
+        self, image: bytes, photo: Photo, boxes: Sequence[Box], squares: Sequence[NDArray[np.uint8]], pad_value: int
+    ) -> None:
+        enough = enough_for(boxes, photo, len(squares[0]))
+        if max(photo.pixels.shape) < enough:
+            photo = decode(image, self._limits, enough)
+        crop(photo, boxes, squares, pad_value)
 
     async def _regions(
         self, photo: Photo, selection: Selection, release: Release, deadline: Deadline

@@ -6,6 +6,7 @@ takes one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,13 +19,26 @@ from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, 
 from semblance.orchestrator.release import ModelVersion, Release
 
 
-class InferenceServer(Protocol):
-    async def infer(self, model: ModelVersion, batch: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
-        """One output row for each row of `batch`, uint8 [B, *model.input.dims], B ≤ model.max_batch_size.
+class Batch(Protocol):
+    """The input of one inference: room in the server's own transport, so that nothing is copied on the way."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """uint8 [B, *model.input.dims], to be filled."""
+        ...
+
+    async def infer(self, timeout: float) -> NDArray[np.float32]:
+        """One output row for each row of the input. Called once, when nobody writes to it any more.
 
         Raises ContractMismatch where the model is not there or answers in another shape, DeadlineExceeded after
         `timeout` seconds.
         """
+        ...
+
+
+class InferenceServer(Protocol):
+    def batch(self, model: ModelVersion, rows: int) -> AbstractContextManager[Batch]:
+        """Room for the input of one inference with `rows` ≤ model.max_batch_size, while inside."""
         ...
 
     async def check(self, model: ModelVersion, timeout: float) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from semblance.orchestrator.adapters.transport import Mode
+
 PREFIX = "SEMBLANCE_"
 
 # Read by the client's commands, which may share an environment with the service.
@@ -22,6 +24,11 @@ class Settings(BaseSettings):
 
     listen: str = Field("127.0.0.1:50051", description="Address and port that the service listens on.")
     triton_url: str = Field("127.0.0.1:8001", description="Triton's gRPC endpoint, host:port.")
+    transport: Mode = Field(
+        Mode.AUTO,
+        description="How pictures reach Triton: shared_memory, bytes (in the message), or auto: shared memory where "
+        "Triton is on this host and takes it.",
+    )
     milvus_uri: str = Field("http://127.0.0.1:19530", description="Milvus' endpoint.")
     milvus_token: SecretStr = Field(SecretStr(""), description="Milvus' token, user:password or an API key.")
     metadata_url: str = Field(

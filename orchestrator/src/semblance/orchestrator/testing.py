@@ -6,7 +6,8 @@ raise `error`.
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -76,6 +77,10 @@ class FakeInferenceServer(Faulty):
         # What every image shows, float32 [N, 6] as the detector puts it; None where the image itself decides.
         self.detections: NDArray[np.float32] | None = None
 
+    @contextmanager
+    def batch(self, model: ModelVersion, rows: int) -> Iterator["FakeBatch"]:
+        yield FakeBatch(self, model, np.empty((rows, *model.input.dims), np.uint8))
+
     async def infer(self, model: ModelVersion, batch: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
         await self.check(model, timeout)
         if batch.shape[1:] != model.input.dims or len(batch) > model.max_batch_size:
@@ -98,6 +103,16 @@ class FakeInferenceServer(Faulty):
 
     def _detect(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         return coloured_regions(image) if self.detections is None else self.detections
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FakeBatch:
+    server: FakeInferenceServer
+    model: ModelVersion
+    pixels: NDArray[np.uint8]
+
+    async def infer(self, timeout: float) -> NDArray[np.float32]:
+        return await self.server.infer(self.model, self.pixels, timeout)
 
 
 def coloured_regions(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ text.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
 
 import grpc
@@ -14,6 +15,8 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from semblance.orchestrator.adapters.ring import Slot
+from semblance.orchestrator.adapters.transport import Mode, Transport
 from semblance.orchestrator.errors import (
     ContractMismatch,
     DeadlineExceeded,
@@ -40,30 +43,55 @@ QUEUE_TIMEOUT = "Request timeout expired"
 NOT_READY = "is not at ready state"
 
 
+# And, with NOT_FOUND, where it was restarted and has lost what was registered (`src/shared_memory_manager.cc`).
+UNKNOWN_REGION = "Unable to find shared memory region"
+
+INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
+RAW = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
+
+
 class TritonServer:
-    def __init__(self, url: str) -> None:
-        """`url` is host:port."""
+    def __init__(self, url: str, mode: Mode, slots: int) -> None:
+        """`url` is host:port, `slots` how many inputs may be in shared memory at once. Needs a running event loop."""
         self._url = url
         self._channel = grpc.aio.insecure_channel(url, options=CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        # The stub's own would copy the input into the message, and the message into bytes.
+        self._infer: grpc.aio.UnaryUnaryMultiCallable[bytes, service_pb2.ModelInferResponse] = (
+            self._channel.unary_unary(INFER, response_deserializer=service_pb2.ModelInferResponse.FromString)
+        )
+        self.transport = Transport(self._stub, url, mode, slots)
 
     async def close(self) -> None:
+        await self.transport.close()
         await self._channel.close()
 
-    async def infer(self, model: ModelVersion, batch: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
-        request = service_pb2.ModelInferRequest(
-            model_name=model.name,
-            model_version=str(model.version),
-            inputs=[
-                service_pb2.ModelInferRequest.InferInputTensor(
-                    name=model.input.name, datatype=model.input.data_type, shape=batch.shape
-                )
-            ],
-            raw_input_contents=[batch.tobytes()],
-        )
+    @contextmanager
+    def batch(self, model: ModelVersion, rows: int) -> Iterator["TritonBatch"]:
+        shape = (rows, *model.input.dims)
+        size = prod(shape)
+        slot = self.transport.lease(size)
+        pixels = np.empty(shape, np.uint8) if slot is None else slot.memory[:size].reshape(shape)
+        batch = TritonBatch(self, model, pixels, slot)
+        try:
+            yield batch
+        finally:
+            if slot is not None:
+                (self.transport.give_back if batch.answered else self.transport.retire)(slot)
+
+    async def infer(self, batch: "TritonBatch", timeout: float) -> NDArray[np.float32]:
+        model = batch.model
         with self._errors(model):
-            response = await self._stub.ModelInfer(request, timeout=timeout)
-        return _output(response, model, len(batch))
+            try:
+                message = _in_message(batch) if batch.slot is None else _in_slot(batch, batch.slot)
+                response = await self._infer(message, timeout=timeout)
+                batch.answered = True
+            except grpc.aio.AioRpcError as error:
+                if batch.slot is None or UNKNOWN_REGION not in (error.details() or ""):
+                    raise
+                self.transport.lost()
+                response = await self._infer(_in_message(batch), timeout=timeout)
+        return _output(response, model, len(batch.pixels))
 
     async def check(self, model: ModelVersion, timeout: float) -> None:
         version = str(model.version)
@@ -79,6 +107,7 @@ class TritonServer:
             config = await self._stub.ModelConfig(
                 service_pb2.ModelConfigRequest(name=model.name, version=version), timeout=timeout
             )
+        await self.transport.judged()
         _compare(model, "inputs", metadata.inputs, model.input)
         _compare(model, "outputs", metadata.outputs, model.output)
         if config.config.max_batch_size < model.max_batch_size:
@@ -122,6 +151,59 @@ class TritonServer:
                 return ContractMismatch(f"{subject} refuses the input of {title}: {text}")
             case _:
                 return DependencyUnavailable(f"{subject} failed on {title}: {text}")
+
+
+@dataclass(slots=True, eq=False)
+class TritonBatch:
+    """See `ports.Batch`. `slot` holds the pixels where they are in shared memory; `answered`, whether Triton has."""
+
+    server: TritonServer
+    model: ModelVersion
+    pixels: NDArray[np.uint8]
+    slot: Slot | None
+    answered: bool = False
+
+    async def infer(self, timeout: float) -> NDArray[np.float32]:
+        return await self.server.infer(self, timeout)
+
+
+def _request(batch: TritonBatch) -> service_pb2.ModelInferRequest:
+    model = batch.model
+    return service_pb2.ModelInferRequest(
+        model_name=model.name,
+        model_version=str(model.version),
+        inputs=[
+            service_pb2.ModelInferRequest.InferInputTensor(
+                name=model.input.name, datatype=model.input.data_type, shape=batch.pixels.shape
+            )
+        ],
+    )
+
+
+def _in_slot(batch: TritonBatch, slot: Slot) -> bytes:
+    request = _request(batch)
+    parameters = request.inputs[0].parameters
+    parameters["shared_memory_region"].string_param = slot.name
+    parameters["shared_memory_byte_size"].int64_param = batch.pixels.nbytes
+    data: bytes = request.SerializeToString()
+    return data
+
+
+def _in_message(batch: TritonBatch) -> bytes:
+    """The serialised request, its last field put behind the others by hand: the pixels are copied once."""
+    return b"".join(
+        (_request(batch).SerializeToString(), _varint(RAW << 3 | 2), _varint(batch.pixels.nbytes), batch.pixels.data)
+    )
+
+
+def _varint(number: int) -> bytes:
+    """protobuf.dev/programming-guides/encoding: seven bits in each byte, the lowest first."""
+    encoded = bytearray()
+    while number > 127:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def _title(model: ModelVersion) -> str:
