@@ -23,6 +23,7 @@ from semblance.client import (
     Source,
     field,
 )
+from semblance.orchestrator.adapters import shared_memory
 from semblance.serving import milvus, orchestrator
 from semblance.serving.triton import Triton
 from tests.stack import World, semblance
@@ -140,7 +141,9 @@ def test_acknowledged_puts_survive_kill_9(inference: Triton, repository: Path, w
 
     with milvus.lite(tmp_path / "milvus") as vectors:
         with start(vectors) as server, Client(server.address) as client:
+            pid = server.pid
             acknowledged = put_until_killed(client, server, photos)
+        assert not list(shared_memory.FOLDER.glob(f"{shared_memory.PREFIX}{pid}-*"))
         assert 4 <= len(acknowledged) < len(photos)
         with start(vectors) as server, Client(server.address) as client:
             for item_id in acknowledged:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -85,6 +86,38 @@ def test_a_busy_port_is_named(settings: dict[str, str]) -> None:
         server.stop(None)
     assert status == 1
     assert f"can't listen on 127.0.0.1:{port}" in last_record(lines)["message"]
+
+
+def test_a_worker_that_finds_something_wrong_ends_the_service(settings: dict[str, str]) -> None:
+    with serving(settings, "--workers", "2", "--startup-wait", "0") as process:
+        status, lines = ended(process)
+    assert status == 1
+    messages = [json.loads(line)["message"] for line in lines]
+    assert any(f"Triton at {settings['SEMBLANCE_TRITON_URL']} does not answer" in message for message in messages)
+    assert any("ended with status 1; stopping the others" in message for message in messages)
+
+
+def test_workers_share_their_port_with_nobody_else(settings: dict[str, str]) -> None:
+    with serving(settings, "--workers", "2") as first:
+        assert first.stderr is not None
+        assert "2 workers on 127.0.0.1" in first.stderr.readline()
+        for workers in ("1", "2"):
+            with serving(settings, "--workers", workers) as second:
+                status, lines = ended(second)
+            assert status == 1
+            assert "can't listen on 127.0.0.1" in last_record(lines)["message"]
+        first.terminate()
+        assert ended(first)[0] == 0
+
+
+def test_workers_end_with_a_killed_parent(settings: dict[str, str]) -> None:
+    with serving(settings, "--workers", "2") as process:
+        assert process.stderr is not None
+        assert "2 workers on 127.0.0.1" in process.stderr.readline()
+        workers = psutil.Process(process.pid).children()
+        process.kill()
+        _, alive = psutil.wait_procs(workers, PATIENCE)
+    assert (len(workers), alive) == (2, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

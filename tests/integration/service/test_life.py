@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from semblance.orchestrator import bootstrap
+from semblance.orchestrator.address import AddressInUse
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
-from semblance.orchestrator.grpc_edge.server import AddressInUse
 from semblance.orchestrator.testing import MemoryMetadataStore
 from semblance.v1.manifest_pb2 import Manifest
 from semblance.v1.search_pb2 import SearchRequest, SearchStreamResponse

@@ -14,6 +14,7 @@ from semblance.orchestrator.adapters.images import FileImageStore
 from semblance.orchestrator.adapters.manifests import FileModelRepository
 from semblance.orchestrator.adapters.metadata import SqlMetadataStore
 from semblance.orchestrator.adapters.milvus import MilvusIndex
+from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.admission import Admission
 from semblance.orchestrator.catalog import Catalog, mend_forever
@@ -53,11 +54,10 @@ class Ports:
 async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
     """Connects to nothing yet. Raises SettingsError where a store's address is not one."""
     async with AsyncExitStack() as stack:
-        models = TritonServer(
-            settings.triton_url, settings.transport, settings.search_in_flight + settings.ingest_in_flight
-        )
+        in_flight = settings.search_in_flight + settings.ingest_in_flight
+        models = TritonServer(settings.triton_url, Mode(settings.transport), slots=in_flight)
         stack.push_async_callback(models.close)
-        index = MilvusIndex(settings.milvus_uri, settings.milvus_token.get_secret_value())
+        index = MilvusIndex(settings.milvus_uri, settings.milvus_token.get_secret_value(), alone=settings.workers == 1)
         stack.push_async_callback(index.close)
         try:
             metadata = SqlMetadataStore(settings.metadata_url)
@@ -71,13 +71,17 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
 
 
 class Service:
-    """Built, it does nothing; `bind`, `activate` and `stop` are its life."""
+    """Built, it does nothing; `bind`, `activate` and `stop` are its life.
 
-    def __init__(self, settings: Settings, ports: Ports) -> None:
+    `worker` is its number among those that share the port. The first one mends; it would do no harm in the others.
+    """
+
+    def __init__(self, settings: Settings, ports: Ports, worker: int = 0) -> None:
         # The worker threads are as many as the cores: OpenCV's own below them would only get in their way.
         cv2.setNumThreads(1)
         self._settings = settings
         self._ports = ports
+        self._worker = worker
         self._workers = Workers(settings.worker_threads)
         self._schema = Schema(ports.metadata)
         limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
@@ -94,6 +98,7 @@ class Service:
                 self._catalog, self._ingest, self._schema, deadlines, streams, window=settings.ingest_in_flight
             ),
             streams,
+            shared=settings.workers > 1,
         )
         self._background: list[asyncio.Task[None]] = []
 
@@ -109,10 +114,9 @@ class Service:
         release = await self._release()
         await self._schema.refresh()
         self._searches.release = self._ingest.release = release
-        self._background = [
-            asyncio.create_task(self._schema.refresh_forever()),
-            asyncio.create_task(mend_forever(self._catalog, release, MEND_SECONDS)),
-        ]
+        self._background = [asyncio.create_task(self._schema.refresh_forever())]
+        if self._worker == 0:
+            self._background.append(asyncio.create_task(mend_forever(self._catalog, release, MEND_SECONDS)))
         await self._server.serving()
         log.info(
             "serving release %s: detector version %d, embedder version %d, collection %s",

@@ -7,8 +7,6 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from semblance.orchestrator.adapters.transport import Mode
-
 PREFIX = "SEMBLANCE_"
 
 # Read by the client's commands, which may share an environment with the service.
@@ -23,9 +21,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     listen: str = Field("127.0.0.1:50051", description="Address and port that the service listens on.")
+    workers: int = Field(
+        1, ge=1, le=256, description="Processes that share the port; limits of requests and threads are of each."
+    )
     triton_url: str = Field("127.0.0.1:8001", description="Triton's gRPC endpoint, host:port.")
-    transport: Mode = Field(
-        Mode.AUTO,
+    transport: Literal["auto", "shared_memory", "bytes"] = Field(
+        "auto",
         description="How pictures reach Triton: shared_memory, bytes (in the message), or auto: shared memory where "
         "Triton is on this host and takes it.",
     )

@@ -75,7 +75,9 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 class MilvusIndex:
     """Connects when first used, and again by itself when the connection is lost."""
 
-    def __init__(self, uri: str, token: str = "") -> None:
+    def __init__(self, uri: str, token: str = "", alone: bool = True) -> None:
+        """`alone`: no other process uses it, which Milvus Lite needs."""
+        self._alone = alone
         self._uri = uri
         self._token = token
         self._connecting = asyncio.Lock()
@@ -199,6 +201,11 @@ class MilvusIndex:
                     await client.close()
                     raise
                 if version.startswith("milvus_lite"):
+                    if not self._alone:
+                        raise ContractMismatch(
+                            f"Milvus Lite at {self._uri} serves one process, and several workers were asked for; set "
+                            "SEMBLANCE_WORKERS to 1, or use Milvus standalone"
+                        )
                     self._turns = Turns(lambda collection: client.flush(collection, timeout=FLUSH_TIMEOUT))
                 self._client = client
             return self._client

@@ -4,6 +4,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from semblance.orchestrator.address import AddressInUse
 from semblance.orchestrator.grpc_edge.boundary import Context, ErrorBoundary
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
 from semblance.orchestrator.grpc_edge.search_service import SearchService
@@ -26,13 +27,7 @@ OPTIONS = [
     ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
     ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A second process on a busy port is to fail, not to share it.
-    ("grpc.so_reuseport", 0),
 ]
-
-
-class AddressInUse(Exception):
-    """The address can't be listened on."""
 
 
 class Health(health.aio.HealthServicer):  # type: ignore[misc]
@@ -50,10 +45,15 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]
 class Server:
     """Health is NOT_SERVING until `serving` is called, and again from `stop` on."""
 
-    def __init__(self, listen: str, search: SearchService, catalog: CatalogService, streams: Streams) -> None:
+    def __init__(
+        self, listen: str, search: SearchService, catalog: CatalogService, streams: Streams, shared: bool = False
+    ) -> None:
+        """`shared`: other workers listen on the same address. Otherwise a second process on a busy port is to fail."""
         self._listen = listen
         self._streams = streams
-        self._server = grpc.aio.server(interceptors=[ErrorBoundary()], options=OPTIONS)
+        options = [*OPTIONS, ("grpc.so_reuseport", int(shared))]
+        self._server = grpc.aio.server(interceptors=[ErrorBoundary()], options=options)
+        self._ready = False
         self._health = Health(streams)
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, self._server)
@@ -63,18 +63,17 @@ class Server:
 
     async def start(self) -> int:
         """Binds and answers; returns the port. Raises AddressInUse."""
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if not self._ready:
+            await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         try:
             port = self._server.add_insecure_port(self._listen)
         except RuntimeError:
-            raise AddressInUse(
-                f"can't listen on {self._listen}: the address is in use or not this host's; stop what uses it, or set "
-                "SEMBLANCE_LISTEN"
-            ) from None
+            raise AddressInUse(self._listen) from None
         await self._server.start()
         return port
 
     async def serving(self) -> None:
+        self._ready = True
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace: float) -> None:

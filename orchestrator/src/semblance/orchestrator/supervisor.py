@@ -1,0 +1,88 @@
+"""Several workers on one port, and the process that watches over them.
+
+The kernel spreads connections over the workers (SO_REUSEPORT). A worker that was killed, by the kernel for want of
+memory say, is replaced. One that ends by itself has found something wrong that it logged, such as a model that is not
+what the release says: that ends the service, with the worker's status.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from semblance.orchestrator.address import reserved
+from semblance.orchestrator.settings import Settings, variable
+
+log = logging.getLogger(__name__)
+
+STOP = {signal.SIGTERM, signal.SIGINT}
+WATCHED = STOP | {signal.SIGCHLD}
+# What a worker may take, in seconds, to end after its grace for the calls in flight.
+END_SECONDS = 10.0
+# <linux/prctl.h>
+PR_SET_PDEATHSIG = 1
+
+libc = ctypes.CDLL(None)
+
+Worker = subprocess.Popen[bytes]
+
+
+def supervise(settings: Settings, flags: Mapping[str, str]) -> int:
+    """Runs the workers until SIGTERM or SIGINT; the exit status. `flags` are SEMBLANCE_* variables over ours.
+
+    Raises AddressInUse.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    with reserved(settings.listen) as listen:
+        environment = {**os.environ, **flags, variable("listen"): listen}
+        workers = {number: _started(number, environment) for number in range(settings.workers)}
+        log.info("%d workers on %s", settings.workers, listen)
+        status = _watch(workers, environment)
+        return _stopped(workers, settings.drain_grace + END_SECONDS) or status
+
+
+def _started(number: int, environment: Mapping[str, str]) -> Worker:
+    parent = os.getpid()
+
+    def tie() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
+
+    command = [sys.executable, "-m", "semblance.orchestrator.worker", str(number)]
+    return subprocess.Popen(command, env=environment, preexec_fn=tie)
+
+
+def _watch(workers: dict[int, Worker], environment: Mapping[str, str]) -> int:
+    """Replaces workers that are killed, until the service is told to stop, or a worker has ended by itself."""
+    while signal.sigwait(WATCHED) not in STOP:
+        for number, worker in workers.items():
+            status = worker.poll()
+            if status is not None and status >= 0:
+                log.critical("worker %d ended with status %d; stopping the others", number, status)
+                return status or 1
+            if status is not None:
+                log.error("worker %d was killed by %s; starting another", number, signal.Signals(-status).name)
+                workers[number] = _started(number, environment)
+    log.info("stopping the workers")
+    return 0
+
+
+def _stopped(workers: Mapping[int, Worker], seconds: float) -> int:
+    """Ends the workers, by SIGKILL after some seconds; 1 where that was needed."""
+    status = 0
+    for worker in workers.values():
+        worker.terminate()
+    for number, worker in workers.items():
+        try:
+            worker.wait(seconds)
+        except subprocess.TimeoutExpired:
+            log.error("worker %d did not end within %.0f seconds and is killed", number, seconds)
+            worker.kill()
+            worker.wait()
+            status = 1
+    return status

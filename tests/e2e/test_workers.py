@@ -1,0 +1,133 @@
+"""Several workers on one port: what one of them suffers the others make good, and an end in order loses nothing."""
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from semblance.client import Client, NewItem
+from semblance.orchestrator.adapters import shared_memory
+from semblance.serving import orchestrator
+from semblance.serving.triton import Triton
+from semblance.v1.search_pb2 import SearchRequest
+from semblance.v1.search_pb2_grpc import SearchServiceStub
+from tests.stack import World
+
+pytestmark = pytest.mark.standalone
+
+WORKERS = 2
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def server(
+    inference: Triton, repository: Path, milvus_standalone: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[orchestrator.Orchestrator]:
+    folder = tmp_path_factory.mktemp("workers")
+    settings = {"SEMBLANCE_WORKERS": str(WORKERS)}
+    with orchestrator.running(
+        folder, repository=repository, triton=inference.grpc, milvus=milvus_standalone, settings=settings
+    ) as server:
+        until(lambda: listening(server) == WORKERS)
+        yield server
+
+
+def until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def workers(server: orchestrator.Orchestrator) -> list[psutil.Process]:
+    return psutil.Process(server.pid).children()
+
+
+def listening(server: orchestrator.Orchestrator) -> int:
+    """Workers that are ready, each of which listens."""
+    return sum(
+        any(connection.status == psutil.CONN_LISTEN for connection in worker.net_connections("tcp"))
+        for worker in workers(server)
+    )
+
+
+def messages(server: orchestrator.Orchestrator) -> list[str]:
+    return [json.loads(line)["message"] for line in server.log.read_text().splitlines() if line.startswith("{")]
+
+
+def test_a_killed_worker_is_replaced_and_the_others_serve_on(server: orchestrator.Orchestrator, world: World) -> None:
+    photo = next(iter(world.photos.values()))
+    first, *_ = workers(server)
+    first.kill()
+    with Client(server.address) as client:
+        assert client.search(photo).objects
+    until(lambda: first not in workers(server) and listening(server) == WORKERS)
+    assert any("was killed by SIGKILL; starting another" in message for message in messages(server))
+    assert not list(shared_memory.FOLDER.glob(f"{shared_memory.PREFIX}{first.pid}-*"))
+
+
+def test_what_one_worker_stores_the_other_one_finds(server: orchestrator.Orchestrator, world: World) -> None:
+    item_id, photo = next(iter(world.photos.items()))
+    with Client(server.address) as client:
+        client.put_item(NewItem(item_id, [photo]))
+    for _ in range(8):
+        with Client(server.address) as client:
+            assert client.search(photo, top_k=1).objects[0].hits[0].item_id == item_id
+
+
+def test_an_end_in_order_answers_what_was_begun(server: orchestrator.Orchestrator, world: World) -> None:
+    """The last test: the service has ended then."""
+    load = Load(server.address, next(iter(world.photos.values())).read_bytes())
+    load.start()
+    until(lambda: load.answered > 20)
+    in_flight = load.begun - load.answered
+    os.kill(server.pid, signal.SIGTERM)
+    assert server.process.guard.wait(PATIENCE) == 0
+    load.stop()
+    assert in_flight > 0
+    # A call that had not reached the service is refused by the connection; one that had is answered.
+    assert len(load.refusals) == 8
+    assert all(re.match("UNAVAILABLE: .*(GOAWAY|connect)", refusal) for refusal in load.refusals), load.refusals
+
+
+class Load:
+    """Eight connections, each with a search in flight until one is refused."""
+
+    def __init__(self, address: str, image: bytes) -> None:
+        self._address = address
+        self._request = SearchRequest(image=image)
+        self._threads = [threading.Thread(target=self._call) for _ in range(8)]
+        self._lock = threading.Lock()
+        self.begun = self.answered = 0
+        # What the refused ones were told.
+        self.refusals: list[str] = []
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _call(self) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        with grpc.insecure_channel(self._address, options=options) as channel:
+            search = SearchServiceStub(channel).Search
+            try:
+                while True:
+                    with self._lock:
+                        self.begun += 1
+                    search(self._request, timeout=PATIENCE)
+                    with self._lock:
+                        self.answered += 1
+            except grpc.RpcError as error:
+                self.refusals.append(f"{error.code().name}: {error.details()}")
