@@ -547,3 +547,10 @@ async def test_writes_at_the_same_time_are_all_kept(
     await asyncio.gather(*map(put, range(items)))
     expected = sorted(f"item-{number}" for number in range(items) for _ in range(2))
     assert sorted(await found(index, release, stored[0], limit=1000)) == expected
+
+
+async def test_milvus_lite_refuses_to_be_shared_by_several_processes(milvus_lite: str) -> None:
+    index = MilvusIndex(milvus_lite, alone=False)
+    with pytest.raises(ContractMismatch, match=r"serves one process.*SEMBLANCE_WORKERS"):
+        await index.check(new_release(), TIMEOUT)
+    await index.close()

@@ -202,6 +202,7 @@ class MilvusIndex:
                     raise
                 if version.startswith("milvus_lite"):
                     if not self._alone:
+                        await client.close()
                         raise ContractMismatch(
                             f"Milvus Lite at {self._uri} serves one process, and several workers were asked for; set "
                             "SEMBLANCE_WORKERS to 1, or use Milvus standalone"
