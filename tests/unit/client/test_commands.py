@@ -99,6 +99,12 @@ def test_search_refuses_what_it_cannot_mean(run: Run, photo: Path, options: list
     assert message in result.stderr
 
 
+def test_a_value_that_cannot_be_sent_is_one_line(run: Run, photo: Path) -> None:
+    result = run("search", photo, "--top-k", -1)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: top_k is -1, but must be a whole number from 1 to 1000\n"
+
+
 def test_errors_of_the_service_are_one_line_and_status_1(run: Run, photo: Path) -> None:
     photo.write_bytes(b"hello")
     for arguments in (("search", photo), ("get", "nonesuch"), ("delete", "nonesuch")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -74,6 +75,14 @@ def test_bad_files_are_reported_and_do_not_stop_it(fake: FakeSemblance, client: 
     for expected in ("empty.jpg", "text.png", "gone.csv:2", "nowhere.jpg", "gone.csv:3", "no such file or folder"):
         assert expected in result.stdout
     assert client.count().items == 30
+
+
+def test_a_file_whose_name_is_no_text_fails_alone(fake: FakeSemblance, photos: Path, picture: Picture) -> None:
+    Path(os.fsdecode(os.fsencode(photos / "m") + b"\xff.png")).write_bytes(picture(40))
+    result = index(fake, photos)
+    assert result.exit_code == 1
+    assert "30 created, 0 replaced, 0 unchanged, 1 failed" in result.stdout
+    assert r"m\udcff.png" in result.stdout
 
 
 def test_what_the_service_refuses_for_the_moment_is_tried_again(fake: FakeSemblance, photos: Path) -> None:

@@ -160,13 +160,13 @@ class Client:
 
     def get(self, item_id: str, *, include_image_data: bool = False) -> Item:
         """An item, with its images' original bytes where asked for; NotFoundError where there is none."""
-        request = catalog_pb2.GetRequest(item_id=item_id, include_image_data=include_image_data)
+        request = translate.get_message(item_id, include_image_data)
         with mapped(self._target):
             return translate.item(self._catalog.Get(request, timeout=self._timeout or CALL_TIMEOUT))
 
     def delete(self, item_id: str) -> None:
         """Deletes an item; NotFoundError where there is none."""
-        request = catalog_pb2.DeleteRequest(item_id=item_id)
+        request = translate.delete_message(item_id)
         with mapped(self._target):
             self._catalog.Delete(request, timeout=self._timeout or CALL_TIMEOUT)
 

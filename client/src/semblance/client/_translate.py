@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from semblance.client import _filters as filters
 from semblance.client._errors import (
     InternalError,
     InvalidArgumentError,
+    InvalidFilterError,
     InvalidImageError,
     SemblanceError,
     from_failure,
@@ -38,6 +41,22 @@ from semblance.v1 import catalog_pb2, item_pb2, search_pb2
 MAX_MESSAGE_BYTES = 64 * 2**20
 """The largest message that goes over the wire, in either direction."""
 
+MAX_FILTER_DEPTH = 40
+"""Protobuf reads messages that are at most 100 deep in each other, and a condition in another is up to 2 deeper. The
+service accepts fewer."""
+
+_ITEM_ID = "Unicode text of 1 to 256 characters"
+_VALUE = "Unicode text, a whole number of 64 bits, a float or a bool"
+_OPTIONS = {
+    "top_k": "a whole number from 1 to 1000",
+    "min_detection_score": "a number from 0 to 1",
+    "min_similarity": "a number from -1 to 1",
+    "include_attributes": "a bool",
+    "include_embeddings": "a bool",
+    "include_timings": "a bool",
+}
+"""Fields that a request and its options share, and what each must be."""
+
 _OBJECTS: dict[Objects, search_pb2.SearchOptions.Objects.ValueType] = {
     "all": search_pb2.SearchOptions.ALL,
     "largest": search_pb2.SearchOptions.LARGEST,
@@ -58,10 +77,11 @@ def image_bytes(image: ImageInput) -> bytes:
     """
     if isinstance(image, bytes):
         return image
-    try:
-        return Path(image).read_bytes()
-    except OSError as error:
-        raise InvalidImageError(f"cannot read {image}: {error.strerror}") from error
+    with _sendable("image", image, "the bytes of an image file or its path", InvalidImageError):
+        try:
+            return Path(image).read_bytes()
+        except OSError as error:
+            raise InvalidImageError(f"cannot read {image}: {error.strerror}") from error
 
 
 def search_message(request: SearchRequest, request_id: str = "") -> search_pb2.SearchRequest:
@@ -69,28 +89,26 @@ def search_message(request: SearchRequest, request_id: str = "") -> search_pb2.S
 
     Raises:
         InvalidImageError: the image is a file that can't be read.
-        InvalidArgumentError: the image is too large for a message.
+        InvalidFilterError: no message can carry the filter.
+        InvalidArgumentError: no message can carry another value, or the image is too large for one.
     """
     if request.objects not in _OBJECTS:
-        raise ValueError(f"objects is {request.objects!r}, but must be one of {', '.join(map(repr, _OBJECTS))}")
+        expected = ", ".join(map(repr, _OBJECTS))
+        raise InvalidArgumentError(f"objects is {request.objects!r}, but must be one of {expected}")
+    if request.boxes and request.objects != "all":
+        raise InvalidArgumentError(f"boxes exclude objects={request.objects!r}: give one of the two")
     options = search_pb2.SearchOptions(
-        top_k=request.top_k,
         filter=None if request.filter is None else filter_message(request.filter),
         objects=search_pb2.SearchOptions.OBJECTS_UNSPECIFIED if request.boxes else _OBJECTS[request.objects],
-        boxes=[item_pb2.Box(x1=box.x1, y1=box.y1, x2=box.x2, y2=box.y2) for box in request.boxes],
-        include_attributes=request.include_attributes,
-        include_embeddings=request.include_embeddings,
-        include_timings=request.include_timings,
+        boxes=map(_box_message, request.boxes),
     )
-    if request.boxes and request.objects != "all":
-        raise ValueError(f"boxes exclude objects={request.objects!r}: give one of the two")
-    if request.min_detection_score is not None:
-        options.min_detection_score = request.min_detection_score
-    if request.min_similarity is not None:
-        options.min_similarity = request.min_similarity
-    return search_pb2.SearchRequest(
-        request_id=request_id, image=_fitting([image_bytes(request.image)])[0], options=options
-    )
+    for name, expected in _OPTIONS.items():
+        value = getattr(request, name)
+        if value is not None:
+            with _sendable(name, value, expected):
+                setattr(options, name, value)
+    [image] = _fitting([image_bytes(request.image)])
+    return search_pb2.SearchRequest(request_id=request_id, image=image, options=options)
 
 
 def put_message(new: NewItem) -> catalog_pb2.PutRequest:
@@ -98,19 +116,33 @@ def put_message(new: NewItem) -> catalog_pb2.PutRequest:
 
     Raises:
         InvalidImageError: an image is a file that can't be read.
-        InvalidArgumentError: the images are too large for a message.
+        InvalidArgumentError: no message can carry a value, or the images are too large for one.
     """
-    images = _fitting([image_bytes(image) for image in new.images])
-    return catalog_pb2.PutRequest(
-        item=item_pb2.Item(
-            item_id=new.item_id,
-            attributes={name: value_message(value) for name, value in new.attributes.items()},
-            images=[item_pb2.ItemImage(data=data) for data in images],
-        )
-    )
+    with _sendable("item_id", new.item_id, _ITEM_ID):
+        item = item_pb2.Item(item_id=new.item_id)
+    for name, value in new.attributes.items():
+        with _sendable("an attribute's name", name, "Unicode text"):
+            attribute = item.attributes[name]
+        with _sendable(f"attribute {name}", value, _VALUE):
+            attribute.CopyFrom(value_message(value))
+    item.images.extend(item_pb2.ItemImage(data=data) for data in _fitting([image_bytes(image) for image in new.images]))
+    return catalog_pb2.PutRequest(item=item)
+
+
+def get_message(item_id: str, include_image_data: bool) -> catalog_pb2.GetRequest:
+    """Raises InvalidArgumentError for an id that no message can carry."""
+    with _sendable("item_id", item_id, _ITEM_ID):
+        return catalog_pb2.GetRequest(item_id=item_id, include_image_data=include_image_data)
+
+
+def delete_message(item_id: str) -> catalog_pb2.DeleteRequest:
+    """Raises InvalidArgumentError for an id that no message can carry."""
+    with _sendable("item_id", item_id, _ITEM_ID):
+        return catalog_pb2.DeleteRequest(item_id=item_id)
 
 
 def value_message(value: Attribute) -> item_pb2.Value:
+    """Raises TypeError or ValueError for what is no attribute."""
     match value:
         case bool():
             return item_pb2.Value(bool_value=value)
@@ -123,23 +155,32 @@ def value_message(value: Attribute) -> item_pb2.Value:
     raise TypeError(f"an attribute is {value!r} ({type(value).__name__}), but must be a str, int, float or bool")
 
 
-def filter_message(node: Filter) -> item_pb2.Filter:
+def filter_message(node: Filter, depth: int = 1) -> item_pb2.Filter:
+    """The filter, `depth` deep in another, as a message.
+
+    Raises:
+        InvalidFilterError: no message can carry it.
+    """
+    if depth > MAX_FILTER_DEPTH:
+        raise InvalidFilterError(f"the filter is more than {MAX_FILTER_DEPTH} conditions deep; nest them less")
     match node:
         case filters.Comparison(field, operator, values):
-            comparison = item_pb2.Comparison(
-                field=field, operator=_OPERATORS[operator], values=[value_message(value) for value in values]
-            )
+            with _sendable("a filter's field", field, "Unicode text", InvalidFilterError):
+                comparison = item_pb2.Comparison(field=field, operator=_OPERATORS[operator])
+            for value in values:
+                with _sendable(f"a value compared with {field}", value, _VALUE, InvalidFilterError):
+                    comparison.values.append(value_message(value))
             return item_pb2.Filter(comparison=comparison)
         case filters.All(nodes):
-            return item_pb2.Filter(all=item_pb2.FilterList(filters=map(filter_message, nodes)))
+            return item_pb2.Filter(all=_filter_list(nodes, depth + 1))
         case filters.Any(nodes):
-            return item_pb2.Filter(any=item_pb2.FilterList(filters=map(filter_message, nodes)))
+            return item_pb2.Filter(any=_filter_list(nodes, depth + 1))
         case filters.Not(inner):
             message = item_pb2.Filter()
             # `not` is a keyword of Python.
-            getattr(message, "not").CopyFrom(filter_message(inner))
+            getattr(message, "not").CopyFrom(filter_message(inner, depth + 1))
             return message
-    raise TypeError(f"a filter is made with field(...) and &, | and ~, not {node!r}")
+    raise InvalidFilterError(f"a filter is made with field(...) and &, | and ~, not {reprlib.repr(node)}")
 
 
 def search_result(message: search_pb2.SearchResponse) -> SearchResult:
@@ -198,6 +239,26 @@ def _fitting(images: list[bytes]) -> list[bytes]:
             f"the images have {total / 2**20:.1f} MiB, but one request carries at most {limit >> 20} MiB"
         )
     return images
+
+
+@contextmanager
+def _sendable(
+    name: str, value: object, expected: str, refusal: type[InvalidArgumentError] = InvalidArgumentError
+) -> Iterator[None]:
+    """Raises what the block makes of a value that it can't take as an error of this client that names the value."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise refusal(f"{name} is {reprlib.repr(value)}, but must be {expected}") from error
+
+
+def _filter_list(nodes: Iterable[Filter], depth: int) -> item_pb2.FilterList:
+    return item_pb2.FilterList(filters=(filter_message(node, depth) for node in nodes))
+
+
+def _box_message(box: Box) -> item_pb2.Box:
+    with _sendable("a box", box, "a Box of four numbers"):
+        return item_pb2.Box(x1=box.x1, y1=box.y1, x2=box.x2, y2=box.y2)
 
 
 def _object_hits(message: search_pb2.ObjectHits) -> ObjectHits:

@@ -146,5 +146,7 @@ class RateColumn(ProgressColumn):
 def problem_table(problems: Sequence[Problem]) -> Table:
     table = Table("file", "reason", title=f"{len(problems)} could not be indexed", title_justify="left")
     for problem in problems:
-        table.add_row(Text(problem.where), Text(problem.reason))
+        # The name of a file may have bytes that are no text.
+        cells = (text.encode(errors="backslashreplace").decode() for text in (problem.where, problem.reason))
+        table.add_row(*map(Text, cells))
     return table
