@@ -1,15 +1,18 @@
 """Several requests of one stream at once."""
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 import pytest
 from grpc import StatusCode
 
+from semblance.client import AsyncClient, DeadlineExceededError, NewItem, Outcome, SemblanceError
+from semblance.v1.catalog_pb2 import PutRequest
 from semblance.v1.search_pb2 import SearchRequest
-from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, until
+from tests.integration.service.world import GREEN_PHOTO, PATIENCE, RED_PHOTO, Caller, World, item, until
 
 
 async def test_answers_of_a_stream_come_as_they_are_ready(caller: Caller, world: World) -> None:
@@ -66,6 +69,46 @@ async def test_a_request_of_a_stream_names_its_own_time(start: Callable[..., Any
     [answer] = [answer async for answer in caller.searching.SearchStream(iter([request]))]
     assert answer.failure.reason == "INVALID_ARGUMENT"
     assert "timeout" in answer.failure.message
+
+
+@pytest.mark.parametrize("asked", [0.2, 100.0])
+async def test_a_put_names_its_own_time(start: Callable[..., Any], world: World, asked: float) -> None:
+    caller = await start(max_deadline=0.3 if asked > 1 else 60)
+    world.models.gate.clear()
+    request = PutRequest(item=item("a", RED_PHOTO))
+    request.timeout.FromNanoseconds(round(asked * 1e9))
+    async with asyncio.timeout(PATIENCE):
+        [answer] = [answer async for answer in caller.catalog.Put(iter([request]))]
+    assert (answer.item_id, answer.failure.reason) == ("a", "DEADLINE_EXCEEDED")
+    await until(lambda: world.models.cancelled == 1)
+    request.timeout.FromNanoseconds(0)
+    [answer] = [answer async for answer in caller.catalog.Put(iter([request]))]
+    assert answer.failure.reason == "INVALID_ARGUMENT"
+    assert "timeout" in answer.failure.message
+
+
+async def test_what_is_too_slow_fails_alone(
+    start: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sends more at once than the service works on, whose time begins when they are read."""
+    monkeypatch.setattr("semblance.client._client.STREAM_GRACE", 2.0)
+    caller = await start(ingest_in_flight=1)
+    slow = [NewItem(str(number), [RED_PHOTO]) for number in range(4)]
+    world.models.gate.clear()
+
+    async def items() -> AsyncIterator[NewItem]:
+        for one in slow:
+            yield one
+        await until(lambda: len(outcomes) == len(slow))
+        world.models.gate.set()
+        yield NewItem("quick", [GREEN_PHOTO])
+
+    outcomes: dict[str, Outcome | SemblanceError] = {}
+    async with AsyncClient(caller.address, timeout=1.0) as client:
+        async for one, outcome in client.put(items()):
+            outcomes[one.item_id] = outcome
+    assert outcomes.pop("quick") is Outcome.CREATED
+    assert [type(outcome) for outcome in outcomes.values()] == [DeadlineExceededError] * len(slow)
 
 
 async def test_a_caller_that_goes_away_cancels_its_requests(

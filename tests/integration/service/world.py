@@ -120,7 +120,8 @@ class World:
 
 class Caller:
     def __init__(self, port: int) -> None:
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.address = f"127.0.0.1:{port}"
+        self.channel = grpc.aio.insecure_channel(self.address)
         self.catalog: Any = CatalogServiceStub(self.channel)
         self.searching: Any = SearchServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from semblance.client import (
     SearchResult,
     UnavailableError,
 )
+from semblance.client._client import search_protocol
+from semblance.client._exchange import Window
 from semblance.client.testing import FakeSemblance
 from semblance.v1 import search_pb2, search_pb2_grpc
 
@@ -137,6 +140,23 @@ def test_no_request_is_no_answer(asynchronous: bool, fake: FakeSemblance) -> Non
     assert gathered(fake.target, [], 2, asynchronous) == []
 
 
+@pytest.mark.parametrize("timeout", [None, 2.5])
+def test_an_answer_gives_the_others_their_time_anew(timeout: float | None) -> None:
+    """The service may not have read them before it gave that answer."""
+    protocol = search_protocol(timeout, in_flight=2, target="here")
+    window = Window(protocol)
+    assert window.patience() == math.inf
+    keys = []
+    for _ in range(2):
+        key, _ = protocol.encode(SearchRequest(b"photo"))
+        window.send(key, SearchRequest(b"photo"))
+        keys.append(key)
+    before = window.patience()
+    assert (timeout or 60) < before <= protocol.patience
+    window.receive(search_pb2.SearchStreamResponse(request_id=keys[0]))
+    assert before < window.patience() <= protocol.patience
+
+
 def test_no_more_than_the_limit_is_in_flight(fake: FakeSemblance, client: Client, picture: Picture) -> None:
     pulled: Queue[int] = Queue()
 
@@ -204,10 +224,11 @@ def test_an_error_of_the_source_reaches_the_caller(client: Client, picture: Pict
         list(client.put(items()))
 
 
-async def test_asyncio_notices_a_deadline(fake: FakeSemblance) -> None:
+async def test_asyncio_notices_a_deadline(fake: FakeSemblance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semblance.client._client.STREAM_GRACE", 0.2)
     with fake.hold():
         async with AsyncClient(fake.target, timeout=0.3) as client:
-            with pytest.raises(DeadlineExceededError, match=r"within 0\.3 s"):
+            with pytest.raises(DeadlineExceededError, match=r"within 0\.5 s"):
                 [pair async for pair in client.search_many([SearchRequest(b"1")])]
             with pytest.raises(DeadlineExceededError):
                 await client.count()

@@ -56,13 +56,14 @@ def test_a_delete_is_not_tried_again(fake: FakeSemblance, client: Client, pictur
     assert fake.received["Delete"] == 1
 
 
-def test_a_call_that_is_not_answered_ends_at_its_deadline(fake: FakeSemblance) -> None:
+def test_a_call_that_is_not_answered_ends_at_its_deadline(fake: FakeSemblance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semblance.client._client.STREAM_GRACE", 0.2)
     with Client(fake.target, timeout=0.3) as client, fake.hold():
         with pytest.raises(DeadlineExceededError, match=fake.target):
             client.count()
-        with pytest.raises(DeadlineExceededError, match=r"within 0\.3 s"):
+        with pytest.raises(DeadlineExceededError, match=r"within 0\.5 s"):
             client.put_item(NewItem("mug", [b"x"]))
-        with pytest.raises(DeadlineExceededError, match=r"within 0\.3 s"):
+        with pytest.raises(DeadlineExceededError, match=r"within 0\.5 s"):
             list(client.search_many([SearchRequest(b"x")]))
 
 

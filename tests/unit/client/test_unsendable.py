@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -81,6 +82,12 @@ def test_a_search(client: Client, options: dict[str, Any], kind: type[SemblanceE
 def test_an_item(client: Client, item: NewItem, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=re.escape(message)):
         client.put_item(item)
+
+
+@pytest.mark.parametrize("timeout", [math.inf, math.nan, 1e300])
+def test_a_time(fake: FakeSemblance, timeout: float) -> None:
+    with Client(fake.target, timeout=timeout) as client, pytest.raises(InvalidArgumentError, match="timeout is"):
+        client.put_item(NewItem("mug", [b"x"]))
 
 
 async def test_an_id_that_is_asked_for(fake: FakeSemblance, client: Client) -> None:

@@ -12,8 +12,11 @@ CALL_TIMEOUT = 10.0
 """Seconds for the answer to a call that is not a stream."""
 
 STREAM_TIMEOUT = 120.0
-"""Seconds for one answer on a stream. Longer than the 60 s that the service gives a request at most: it shall fail
-the one slow request, rather than the client the whole stream."""
+"""Seconds without an answer after which a stream is given up. Longer than the 60 s that the service gives a request at
+most: it shall fail the one slow request, rather than the client the whole stream."""
+
+STREAM_GRACE = 5.0
+"""Seconds that a stream is given beyond the time that its requests name, for the same reason."""
 
 IN_FLIGHT = 16
 """Requests sent and not yet answered on one stream. Enough to fill a batch of the models; a client holds

@@ -10,7 +10,14 @@ from typing import Self
 import grpc
 
 from semblance.client import _translate as translate
-from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, IN_FLIGHT, OPTIONS, STREAM_TIMEOUT
+from semblance.client._channel import (
+    CALL_TIMEOUT,
+    DEFAULT_TARGET,
+    IN_FLIGHT,
+    OPTIONS,
+    STREAM_GRACE,
+    STREAM_TIMEOUT,
+)
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import Protocol, exchange
 from semblance.client._filters import Filter
@@ -37,27 +44,29 @@ def search_protocol(timeout: float | None, in_flight: int, target: str) -> Proto
 
     def encode(request: SearchRequest) -> tuple[str, search_pb2.SearchRequest]:
         key = str(next(numbers))
-        message = translate.search_message(request, key)
-        if timeout is not None:
-            message.timeout.FromNanoseconds(round(timeout * 1e9))
-        return key, message
+        return key, translate.search_message(request, key, timeout)
 
     def decode(message: search_pb2.SearchStreamResponse) -> tuple[str, SearchResult | SemblanceError]:
         return message.request_id, translate.stream_result(message)
 
-    return Protocol(encode, decode, timeout or STREAM_TIMEOUT, in_flight, target)
+    return Protocol(encode, decode, patience(timeout), in_flight, target)
 
 
 def put_protocol(timeout: float | None, in_flight: int, target: str) -> Protocol[NewItem, Outcome]:
     """Puts are known by the item's id."""
 
     def encode(new: NewItem) -> tuple[str, catalog_pb2.PutRequest]:
-        return new.item_id, translate.put_message(new)
+        return new.item_id, translate.put_message(new, timeout)
 
     def decode(message: catalog_pb2.PutResponse) -> tuple[str, Outcome | SemblanceError]:
         return message.item_id, translate.put_outcome(message)
 
-    return Protocol(encode, decode, timeout or STREAM_TIMEOUT, in_flight, target)
+    return Protocol(encode, decode, patience(timeout), in_flight, target)
+
+
+def patience(timeout: float | None) -> float:
+    """Seconds without an answer after which a stream whose requests name `timeout` is given up."""
+    return STREAM_TIMEOUT if timeout is None else timeout + STREAM_GRACE
 
 
 class Client:
@@ -72,8 +81,9 @@ class Client:
 
     Args:
         target: host and port of the service.
-        timeout: seconds that one answer may take. By default 10; on a stream, as puts and `search_many` are, what the
-            service grants, and 120 until it is given up.
+        timeout: seconds that one answer may take, 10 by default. On a stream, as puts and `search_many` are, the
+            service counts them from when it reads a request, and what it can't answer in time fails alone; by default
+            it takes as long as it grants. A stream without any answer for 5 s more, by default for 120 s, is given up.
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One bidirectional stream with several requests in flight: at most so many, each with a deadline.
+"""One bidirectional stream with several requests in flight: at most so many, and given up when it falls silent.
 
 Answers come in any order and are matched to their requests by a key.
 """
@@ -43,14 +43,15 @@ class Protocol(Generic[Request, Answer]):
     Attributes:
         encode: the key and the message of a request; raises SemblanceError for one that can't be sent.
         decode: the key and the answer of a message.
-        timeout: seconds from sending a request to its answer.
+        patience: seconds that the service may stay silent while requests are in flight. Not the time of one request:
+            it may wait for the others before the service reads it.
         in_flight: requests sent and not yet answered, at most.
         target: whom the errors name.
     """
 
     encode: Callable[[Request], tuple[str, Message]]
     decode: Callable[[Message], tuple[str, Answer | SemblanceError]]
-    timeout: float
+    patience: float
     in_flight: int
     target: str
 
@@ -64,7 +65,8 @@ class Window(Generic[Request, Answer]):
     """The requests that are sent and not yet answered."""
 
     protocol: Protocol[Request, Answer]
-    _sent: dict[str, tuple[Request, float]] = field(default_factory=dict)
+    _sent: dict[str, Request] = field(default_factory=dict)
+    _silent_since: float = 0.0
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -74,24 +76,29 @@ class Window(Generic[Request, Answer]):
         return len(self._sent) < self.protocol.in_flight and key not in self._sent
 
     def send(self, key: str, request: Request) -> None:
-        self._sent[key] = (request, time.monotonic() + self.protocol.timeout)
+        if not self._sent:
+            self._silent_since = time.monotonic()
+        self._sent[key] = request
 
     def receive(self, message: Message) -> tuple[Request, Answer | SemblanceError]:
         """The request that the message answers, and the answer."""
         key, answer = self.protocol.decode(message)
         if key not in self._sent:
             raise InternalError(f"{self.protocol.target} answered {key!r}, which is not in flight")
-        return self._sent.pop(key)[0], answer
+        self._silent_since = time.monotonic()
+        return self._sent.pop(key), answer
 
     def patience(self) -> float:
-        """Seconds until the oldest request is overdue; without end where nothing is in flight."""
-        for _, deadline in self._sent.values():
-            return max(0.0, deadline - time.monotonic())
-        return math.inf
+        """Seconds until an answer is overdue; without end where nothing is in flight."""
+        if not self._sent:
+            return math.inf
+        return max(0.0, self._silent_since + self.protocol.patience - time.monotonic())
 
     def overdue(self) -> DeadlineExceededError:
-        protocol, key = self.protocol, next(iter(self._sent))
-        return DeadlineExceededError(f"{protocol.target} did not answer {key!r} within {protocol.timeout:g} s")
+        protocol = self.protocol
+        return DeadlineExceededError(
+            f"{protocol.target} answered none of {len(self)} requests on a stream within {protocol.patience:g} s"
+        )
 
     def unanswered(self) -> InternalError:
         return InternalError(f"{self.protocol.target} ended the stream with {len(self)} requests unanswered")

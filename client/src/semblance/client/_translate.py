@@ -84,8 +84,10 @@ def image_bytes(image: ImageInput) -> bytes:
             raise InvalidImageError(f"cannot read {image}: {error.strerror}") from error
 
 
-def search_message(request: SearchRequest, request_id: str = "") -> search_pb2.SearchRequest:
-    """The request as a message.
+def search_message(
+    request: SearchRequest, request_id: str = "", timeout: float | None = None
+) -> search_pb2.SearchRequest:
+    """The request as a message; `timeout` is in seconds.
 
     Raises:
         InvalidImageError: the image is a file that can't be read.
@@ -108,11 +110,11 @@ def search_message(request: SearchRequest, request_id: str = "") -> search_pb2.S
             with _sendable(name, value, expected):
                 setattr(options, name, value)
     [image] = _fitting([image_bytes(request.image)])
-    return search_pb2.SearchRequest(request_id=request_id, image=image, options=options)
+    return search_pb2.SearchRequest(request_id=request_id, image=image, options=options, timeout=_duration(timeout))
 
 
-def put_message(new: NewItem) -> catalog_pb2.PutRequest:
-    """The item as a message.
+def put_message(new: NewItem, timeout: float | None = None) -> catalog_pb2.PutRequest:
+    """The item as a message; `timeout` is in seconds.
 
     Raises:
         InvalidImageError: an image is a file that can't be read.
@@ -126,7 +128,7 @@ def put_message(new: NewItem) -> catalog_pb2.PutRequest:
         with _sendable(f"attribute {name}", value, _VALUE):
             attribute.CopyFrom(value_message(value))
     item.images.extend(item_pb2.ItemImage(data=data) for data in _fitting([image_bytes(image) for image in new.images]))
-    return catalog_pb2.PutRequest(item=item)
+    return catalog_pb2.PutRequest(item=item, timeout=_duration(timeout))
 
 
 def get_message(item_id: str, include_image_data: bool) -> catalog_pb2.GetRequest:
@@ -259,6 +261,15 @@ def _filter_list(nodes: Iterable[Filter], depth: int) -> item_pb2.FilterList:
 def _box_message(box: Box) -> item_pb2.Box:
     with _sendable("a box", box, "a Box of four numbers"):
         return item_pb2.Box(x1=box.x1, y1=box.y1, x2=box.x2, y2=box.y2)
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    with _sendable("timeout", seconds, "a number of seconds"):
+        duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
 
 
 def _object_hits(message: search_pb2.ObjectHits) -> ObjectHits:

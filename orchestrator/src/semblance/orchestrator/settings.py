@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Seconds that a request may take where its caller names no deadline."
     )
     max_deadline: float = Field(
-        60.0, gt=0, description="Seconds that a request may take, whatever its caller asks for; a put takes as many."
+        60.0, gt=0, description="Seconds that a request may take, whatever its caller asks for; a put's default."
     )
     startup_wait: float = Field(
         120.0, ge=0, description="Seconds that the start waits for Triton, Milvus and the stores to answer."

@@ -22,37 +22,38 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from semblance.v1 import failure_pb2 as semblance_dot_v1_dot_failure__pb2
 from semblance.v1 import item_pb2 as semblance_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asemblance/v1/catalog.proto\x12\x0csemblance.v1\x1a\x1asemblance/v1/failure.proto\x1a\x17semblance/v1/item.proto\".\n\nPutRequest\x12 \n\x04item\x18\x01 \x01(\x0b\x32\x12.semblance.v1.Item\"\xd6\x01\n\x0bPutResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x34\n\x07outcome\x18\x02 \x01(\x0e\x32!.semblance.v1.PutResponse.OutcomeH\x00\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.semblance.v1.FailureH\x00\"L\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0c\n\x08REPLACED\x10\x02\x12\r\n\tUNCHANGED\x10\x03\x42\x08\n\x06result\"9\n\nGetRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x1a\n\x12include_image_data\x18\x02 \x01(\x08\" \n\rDeleteRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65leteResponse\"\x0e\n\x0c\x43ountRequest\"?\n\rCountResponse\x12\r\n\x05items\x18\x01 \x01(\x04\x12\x0e\n\x06images\x18\x02 \x01(\x04\x12\x0f\n\x07vectors\x18\x03 \x01(\x04\"G\n\x0bListRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"J\n\x0cListResponse\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.semblance.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xcb\x02\n\x0e\x43\x61talogService\x12>\n\x03Put\x12\x18.semblance.v1.PutRequest\x1a\x19.semblance.v1.PutResponse(\x01\x30\x01\x12\x33\n\x03Get\x12\x18.semblance.v1.GetRequest\x1a\x12.semblance.v1.Item\x12\x43\n\x06\x44\x65lete\x12\x1b.semblance.v1.DeleteRequest\x1a\x1c.semblance.v1.DeleteResponse\x12@\n\x05\x43ount\x12\x1a.semblance.v1.CountRequest\x1a\x1b.semblance.v1.CountResponse\x12=\n\x04List\x12\x19.semblance.v1.ListRequest\x1a\x1a.semblance.v1.ListResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asemblance/v1/catalog.proto\x12\x0csemblance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1asemblance/v1/failure.proto\x1a\x17semblance/v1/item.proto\"Z\n\nPutRequest\x12 \n\x04item\x18\x01 \x01(\x0b\x32\x12.semblance.v1.Item\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd6\x01\n\x0bPutResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x34\n\x07outcome\x18\x02 \x01(\x0e\x32!.semblance.v1.PutResponse.OutcomeH\x00\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.semblance.v1.FailureH\x00\"L\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0c\n\x08REPLACED\x10\x02\x12\r\n\tUNCHANGED\x10\x03\x42\x08\n\x06result\"9\n\nGetRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x1a\n\x12include_image_data\x18\x02 \x01(\x08\" \n\rDeleteRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"\x10\n\x0e\x44\x65leteResponse\"\x0e\n\x0c\x43ountRequest\"?\n\rCountResponse\x12\r\n\x05items\x18\x01 \x01(\x04\x12\x0e\n\x06images\x18\x02 \x01(\x04\x12\x0f\n\x07vectors\x18\x03 \x01(\x04\"G\n\x0bListRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"J\n\x0cListResponse\x12!\n\x05items\x18\x01 \x03(\x0b\x32\x12.semblance.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xcb\x02\n\x0e\x43\x61talogService\x12>\n\x03Put\x12\x18.semblance.v1.PutRequest\x1a\x19.semblance.v1.PutResponse(\x01\x30\x01\x12\x33\n\x03Get\x12\x18.semblance.v1.GetRequest\x1a\x12.semblance.v1.Item\x12\x43\n\x06\x44\x65lete\x12\x1b.semblance.v1.DeleteRequest\x1a\x1c.semblance.v1.DeleteResponse\x12@\n\x05\x43ount\x12\x1a.semblance.v1.CountRequest\x1a\x1b.semblance.v1.CountResponse\x12=\n\x04List\x12\x19.semblance.v1.ListRequest\x1a\x1a.semblance.v1.ListResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'semblance.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUTREQUEST']._serialized_start=97
-  _globals['_PUTREQUEST']._serialized_end=143
-  _globals['_PUTRESPONSE']._serialized_start=146
-  _globals['_PUTRESPONSE']._serialized_end=360
-  _globals['_PUTRESPONSE_OUTCOME']._serialized_start=274
-  _globals['_PUTRESPONSE_OUTCOME']._serialized_end=350
-  _globals['_GETREQUEST']._serialized_start=362
-  _globals['_GETREQUEST']._serialized_end=419
-  _globals['_DELETEREQUEST']._serialized_start=421
-  _globals['_DELETEREQUEST']._serialized_end=453
-  _globals['_DELETERESPONSE']._serialized_start=455
-  _globals['_DELETERESPONSE']._serialized_end=471
-  _globals['_COUNTREQUEST']._serialized_start=473
-  _globals['_COUNTREQUEST']._serialized_end=487
-  _globals['_COUNTRESPONSE']._serialized_start=489
-  _globals['_COUNTRESPONSE']._serialized_end=552
-  _globals['_LISTREQUEST']._serialized_start=554
-  _globals['_LISTREQUEST']._serialized_end=625
-  _globals['_LISTRESPONSE']._serialized_start=627
-  _globals['_LISTRESPONSE']._serialized_end=701
-  _globals['_CATALOGSERVICE']._serialized_start=704
-  _globals['_CATALOGSERVICE']._serialized_end=1035
+  _globals['_PUTREQUEST']._serialized_start=129
+  _globals['_PUTREQUEST']._serialized_end=219
+  _globals['_PUTRESPONSE']._serialized_start=222
+  _globals['_PUTRESPONSE']._serialized_end=436
+  _globals['_PUTRESPONSE_OUTCOME']._serialized_start=350
+  _globals['_PUTRESPONSE_OUTCOME']._serialized_end=426
+  _globals['_GETREQUEST']._serialized_start=438
+  _globals['_GETREQUEST']._serialized_end=495
+  _globals['_DELETEREQUEST']._serialized_start=497
+  _globals['_DELETEREQUEST']._serialized_end=529
+  _globals['_DELETERESPONSE']._serialized_start=531
+  _globals['_DELETERESPONSE']._serialized_end=547
+  _globals['_COUNTREQUEST']._serialized_start=549
+  _globals['_COUNTREQUEST']._serialized_end=563
+  _globals['_COUNTRESPONSE']._serialized_start=565
+  _globals['_COUNTRESPONSE']._serialized_end=628
+  _globals['_LISTREQUEST']._serialized_start=630
+  _globals['_LISTREQUEST']._serialized_end=701
+  _globals['_LISTRESPONSE']._serialized_start=703
+  _globals['_LISTRESPONSE']._serialized_end=777
+  _globals['_CATALOGSERVICE']._serialized_start=780
+  _globals['_CATALOGSERVICE']._serialized_end=1111
 # @@protoc_insertion_point(module_scope)

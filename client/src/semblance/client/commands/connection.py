@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, STREAM_TIMEOUT
+from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET
 from semblance.client._filters import Attribute
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def connection_options(function: Function) -> Function:
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
-        help=f"How long one answer may take.  [default: {CALL_TIMEOUT:g}; for an item put, {STREAM_TIMEOUT:g}]",
+        help=f"How long one answer may take.  [default: {CALL_TIMEOUT:g}; for an item put, what the service grants]",
     )
     target = click.option(
         "--target",

@@ -49,8 +49,9 @@ class CatalogService(CatalogServiceServicer):
         async def answer(request: PutRequest) -> PutResponse:
             item_id = request.item.item_id
             try:
-                # Puts wait for each other rather than being refused, so each has the most there is.
-                outcome = await self._put(request, self._deadlines.of_call(context, self._deadlines.maximum))
+                # Puts wait for each other rather than being refused, so each has the most there is if it names no time.
+                asked = translate.timeout(request) or self._deadlines.maximum
+                outcome = await self._put(request, self._deadlines.of_call(context, asked))
             except Exception as error:
                 return PutResponse(item_id=item_id, failure=fault(error).failure())
             return PutResponse(item_id=item_id, outcome=translate.outcome(outcome))

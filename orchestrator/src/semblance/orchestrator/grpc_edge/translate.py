@@ -63,7 +63,7 @@ def query(request: search_pb2.SearchRequest) -> Query:
     )
 
 
-def timeout(request: search_pb2.SearchRequest) -> float | None:
+def timeout(request: search_pb2.SearchRequest | catalog_pb2.PutRequest) -> float | None:
     """Seconds that the caller gives the request, if it says so. Raises InvalidArgument."""
     if not request.HasField("timeout"):
         return None
