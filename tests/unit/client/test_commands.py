@@ -83,6 +83,29 @@ def test_search_draws_the_result(run: Run, photo: Path, tmp_path: Path) -> None:
         assert drawn.width > 1000
 
 
+def test_a_drawing_that_cannot_be_written_is_one_line(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "full.png").symlink_to("/dev/full")
+    result = run("search", photo, "--save", tmp_path / "full.png")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: cannot write {tmp_path / 'full.png'}: No space left on device\n"
+
+
+@pytest.mark.parametrize("name", ["out.foo", "out", "nowhere/out.png", "."])
+def test_a_drawing_that_could_not_be_written_is_refused_before_the_search(
+    run: Run, fake: FakeSemblance, photo: Path, tmp_path: Path, name: str
+) -> None:
+    result = run("search", photo, "--save", tmp_path / name)
+    assert result.exit_code == 2
+    assert "'--save'" in result.stderr
+    assert not fake.received["Search"]
+
+
+def test_images_that_cannot_be_saved_are_one_line(run: Run, photo: Path, tmp_path: Path) -> None:
+    result = run("get", "mug", "--save-images", photo / "below")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: cannot write into {photo / 'below'}: Not a directory\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -33,7 +33,10 @@ def get(item_id: str, save_images: Path | None, as_json: bool, target: str, time
     with Client(target, timeout=timeout) as client:
         item = client.get(item_id, include_image_data=save_images is not None)
     if save_images:
-        save(item, save_images)
+        try:
+            save(item, save_images)
+        except OSError as error:
+            raise click.ClickException(f"cannot write into {save_images}: {error.strerror}") from error
     if as_json:
         click.echo(to_json(item))
         return

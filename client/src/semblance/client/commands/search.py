@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from semblance.client._types import Box, Objects, SearchResult
 from semblance.client.commands.connection import connection_options, describe, json_option, to_json
 from semblance.client.commands.expression import ComparisonType
 from semblance.client.drawing import caption, draw_result
+
+_DRAWN_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 _OBJECTS: Mapping[str, Objects] = {"all": "all", "largest": "largest", "whole-image": "whole_image"}
 
@@ -37,6 +40,17 @@ class BoxType(click.ParamType[Box]):
         return Box(*corners)
 
 
+def _drawable(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Refuses before the search what could not be written after it."""
+    if path is None:
+        return None
+    if path.suffix.lower() not in _DRAWN_SUFFIXES:
+        raise click.BadParameter(f"{path} must end in {', '.join(_DRAWN_SUFFIXES)}", ctx, param)
+    if not os.access(path.parent, os.W_OK):
+        raise click.BadParameter(f"{path} must be in a folder that exists and that you may write to", ctx, param)
+    return path
+
+
 @click.command()
 @click.argument("image", type=click.Path(exists=True, dir_okay=False))
 @click.option("--top-k", default=10, show_default=True, help="Items returned for each object.")
@@ -45,7 +59,12 @@ class BoxType(click.ParamType[Box]):
 @click.option("--box", "boxes", type=BoxType(), multiple=True, help="Search x1,y1,x2,y2 instead of what is detected.")
 @click.option("--min-score", type=float, help="Leave out detections below it, 0 to 1.")
 @click.option("--min-similarity", type=float, help="Leave out items below it, -1 to 1.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Draw the result into this PNG or JPEG.")
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_drawable,
+    help="Draw the result into this PNG or JPEG.",
+)
 @json_option
 @connection_options
 def search(
@@ -80,7 +99,11 @@ def search(
             include_attributes=True,
         )
         if save:
-            draw_result(photo, result, client).save(save)
+            drawn = draw_result(photo, result, client)
+            try:
+                drawn.save(save)
+            except OSError as error:
+                raise click.ClickException(f"cannot write {save}: {error.strerror or error}") from error
     if as_json:
         click.echo(to_json(result))
     else:
