@@ -36,6 +36,17 @@ def test_photo_boxes_and_hits_are_in_the_picture(fake: FakeSemblance, client: Cl
     assert share(drawn, PALETTE[0]) > 0.002, "the box"
 
 
+def test_an_item_is_fetched_once_however_often_it_is_hit(fake: FakeSemblance, client: Client, picture: Picture) -> None:
+    client.put_item(NewItem("mug", [picture(1), picture(2)]))
+    client.put_item(NewItem("cup", [picture(3)]))
+    seen = [SeenObject(Box(0, 0, 20 + number, 20), "mug", similar={"mug": 0.9, "cup": 0.8}) for number in range(3)]
+    fake.shows(picture(9), seen)
+    result = client.search(picture(9))
+    client.delete("cup")
+    draw_result(picture(9), result, client)
+    assert fake.received["Get"] == 2
+
+
 @pytest.mark.parametrize("size", [(1, 1), (4000, 10), (10, 4000), (640, 480)])
 @pytest.mark.parametrize("objects", [0, 1, 12])
 def test_any_size_and_number_of_objects_can_be_drawn(size: tuple[int, int], objects: int) -> None:

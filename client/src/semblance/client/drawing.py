@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -79,9 +80,11 @@ def draw_result(photo: bytes, result: SearchResult, client: Client, top_k: int =
 
     `client` fetches the pictures. Of more than `MAX_ROWS` objects the first are drawn.
     """
+    drawn = result.objects[:MAX_ROWS]
+    files = _files(client, [hit for found in drawn for hit in found.hits[:top_k]])
     rows = [
-        Row(found.box, caption(found), [_thumbnail(client, hit) for hit in found.hits[:top_k]])
-        for found in result.objects[:MAX_ROWS]
+        Row(found.box, caption(found), [_thumbnail(files.get(hit.image_id), hit) for hit in found.hits[:top_k]])
+        for found in drawn
     ]
     return draw_rows(open_upright(photo), rows)
 
@@ -138,13 +141,19 @@ def crop(picture: Image.Image, box: Box) -> Image.Image:
     return picture.crop((x1, y1, x2, y2))
 
 
-def _thumbnail(client: Client, hit: Hit) -> Thumbnail:
-    """What matched of the item; an empty picture where it was deleted since the search."""
-    try:
-        images = client.get(hit.item_id, include_image_data=True).images
-    except NotFoundError:
-        images = ()
-    data = next((image.data for image in images if image.image_id == hit.image_id), None)
+def _files(client: Client, hits: Sequence[Hit]) -> dict[str, bytes]:
+    """The image files that matched, by image id, without those of items that were deleted since the search."""
+    wanted = {hit.image_id for hit in hits}
+    files: dict[str, bytes] = {}
+    for item_id in {hit.item_id for hit in hits}:
+        with suppress(NotFoundError):
+            images = client.get(item_id, include_image_data=True).images
+            files |= {image.image_id: image.data for image in images if image.data and image.image_id in wanted}
+    return files
+
+
+def _thumbnail(data: bytes | None, hit: Hit) -> Thumbnail:
+    """What matched of the item; an empty picture where its file is gone."""
     picture = crop(open_upright(data), hit.box) if data else Image.new("RGB", (TILE, TILE), LINE)
     return Thumbnail(picture, hit.item_id, hit.similarity)
 
