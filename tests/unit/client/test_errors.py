@@ -125,6 +125,17 @@ def test_a_reason_of_somebody_else_is_not_ours() -> None:
     assert type(error) is InvalidArgumentError
 
 
+def test_a_message_over_a_limit_of_grpc_is_not_an_overload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semblance.client.testing._service.MAX_MESSAGE_BYTES", 2**20)
+    with FakeSemblance() as small, Client(small.target) as client:
+        with pytest.raises(InvalidArgumentError, match=f"to or from {small.target} is too large"):
+            client.search(bytes(2**21))
+        with pytest.raises(InvalidArgumentError, match="too large"):
+            client.put_item(NewItem("mug", [bytes(2**21)]))
+    error = errors.from_rpc_error(FailedCall(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota of the proxy"), "here")
+    assert type(error) is OverloadedError
+
+
 def test_a_service_that_is_not_there_is_named_with_the_way_out() -> None:
     with FakeSemblance() as fake:
         target = fake.target

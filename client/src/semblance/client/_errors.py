@@ -161,6 +161,9 @@ def from_rpc_error(error: Any, target: str) -> SemblanceError:
         message = f"cannot reach {target}: is it up? start it with `semblance up` ({cause})"
     elif not reason and status is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"{target} did not answer in time ({message})"
+    elif not reason and status is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in message:
+        # What every gRPC says of its own limit, which waiting does not change.
+        return InvalidArgumentError(f"a message to or from {target} is too large; ask for less at once ({message})")
     elif not reason:
         message = f"{message} ({status.name} from {target})"
     return _error(status, reason, message, delay)
