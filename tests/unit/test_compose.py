@@ -1,0 +1,79 @@
+"""What docker-compose.yml promises the orchestrator's container, which is not built here."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from semblance.orchestrator.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+LISTEN = "127.0.0.1:50051"
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]
+    return services
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, health.HealthServicer]]:
+    """The address of a gRPC server, and what says its health."""
+    servicer = health.HealthServicer()
+    server = grpc.server(ThreadPoolExecutor())
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", servicer
+    server.stop(None).wait()
+
+
+def check(services: dict[str, Any], address: str) -> int:
+    """The exit status of the orchestrator's health check, asked of another address."""
+    kind, program, *arguments = services["orchestrator"]["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    assert LISTEN in arguments[-1]
+    return subprocess.run(
+        [sys.executable, *(argument.replace(LISTEN, address) for argument in arguments)], stderr=subprocess.DEVNULL
+    ).returncode
+
+
+def test_the_orchestrator_is_healthy_when_it_serves(
+    services: dict[str, Any], server: tuple[str, health.HealthServicer]
+) -> None:
+    address, servicer = server
+    servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert check(services, address) == 1
+    servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    assert check(services, address) == 0
+
+
+def test_an_orchestrator_that_is_not_there_is_not_healthy(services: dict[str, Any]) -> None:
+    assert check(services, "127.0.0.1:1") == 1
+
+
+def test_the_service_knows_what_it_is_told(services: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own variables, and those that the file asks to be exported on the host."""
+    told: dict[str, str] = services["orchestrator"]["environment"]
+    for name in {*told, *re.findall(r"\$\{(\w+)", COMPOSE)}:
+        monkeypatch.setenv(name, told.get(name, "p@ss/word"))
+    settings = Settings.read({})
+    assert {f"{PREFIX}{name.upper()}": getattr(settings, name) for name in settings.model_fields_set} == {
+        name: value for name, value in told.items() if name.startswith(PREFIX)
+    }
+
+
+def test_the_password_is_nowhere_in_a_url(services: dict[str, Any]) -> None:
+    orchestrator, postgresql = (services[name]["environment"] for name in ("orchestrator", "postgresql"))
+    assert orchestrator["PGPASSWORD"] == postgresql["POSTGRES_PASSWORD"] == "${POSTGRES_PASSWORD:-semblance}"
+    assert "$" not in orchestrator["SEMBLANCE_METADATA_URL"]
