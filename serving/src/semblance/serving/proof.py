@@ -12,6 +12,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import triton_to_np_dtype
 
 INFER_SECONDS = 120.0
+DESCRIBE_SECONDS = 30.0
 # The outputs that the model contract (docs of `semblance.export`) normalises to length 1, and how closely.
 UNIT_OUTPUTS = ("embedding",)
 UNIT_TOLERANCE = 1e-3
@@ -27,9 +28,11 @@ def prove(client: InferenceServerClient, name: str) -> None:
     Raises:
         BrokenOutput: an output has a wrong shape, too few bytes, a number that is not finite, or is an embedding
             whose length is not 1.
+        InferenceServerException: Triton refuses, or does not answer in time.
     """
-    metadata = client.get_model_metadata(name, as_json=True)
-    largest = client.get_model_config(name, as_json=True)["config"].get("max_batch_size", 0)
+    metadata = client.get_model_metadata(name, as_json=True, client_timeout=DESCRIBE_SECONDS)
+    description = client.get_model_config(name, as_json=True, client_timeout=DESCRIBE_SECONDS)
+    largest = description["config"].get("max_batch_size", 0)
     for version in metadata["versions"]:
         for batch in sorted({1, largest}) if largest else [0]:
             prove_batch(client, metadata, version, batch)
