@@ -33,7 +33,8 @@ demo: setup  ## Publish, start, index 240 items, search 60 unseen scenes, report
 model_repository/%/1: | setup  # The demo's models, where nothing else is published yet
 	@ls -d model_repository/$*/[0-9]* >/dev/null 2>&1 || $(APP)/semblance publish demo/weights/$*
 
-up: setup model_repository/detector/1 model_repository/embedder/1  ## Start Triton, Milvus and the orchestrator on this host (STACK="--milvus standalone" for options)
+up: setup $(if $(filter standalone --milvus=standalone,$(STACK)),setup-milvus)
+up: model_repository/detector/1 model_repository/embedder/1  ## Start Triton, Milvus and the orchestrator on this host (STACK="--milvus standalone" for options)
 	@$(APP)/semblance up $(STACK)
 
 down: setup  ## Stop what `make up` started

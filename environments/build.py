@@ -21,6 +21,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 UV = "0.13.9"
@@ -159,6 +161,22 @@ def resolve_locks() -> None:
         run(uv(), *resolve, "--no-header", *same, "--output-file", f"{name}.lock", f"{name}.in", cwd=here)
 
 
+@contextmanager
+def the_only_one(builder: str) -> Iterator[None]:
+    """Keeps the builds of other clones out of the cache, and says whom it waits for: torch takes minutes."""
+    with open(CACHE / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            print(f"setup: waiting for {lock.read() or 'another build'}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(builder)
+        lock.flush()
+        yield
+
+
 def main(names: list[str]) -> None:
     if names == ["--lock"]:
         resolve_locks()
@@ -171,8 +189,7 @@ def main(names: list[str]) -> None:
     if "triton" in names and (problem := host_problem()):
         sys.exit(f"setup: {problem}")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / ".lock", "w") as building:
-        fcntl.flock(building, fcntl.LOCK_EX)
+    with the_only_one(f"process {os.getpid()}, which builds {' '.join(names)} for {ROOT}"):
         for name in names:
             cached = packages(name)
             (thin if DISTRIBUTIONS[name] else link)(name, cached)

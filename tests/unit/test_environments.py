@@ -2,8 +2,11 @@
 
 import ctypes
 import platform
+import subprocess
 import sys
 import sysconfig
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,41 @@ def test_set_up_stops_before_it_installs_anything(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SystemExit, match="embedded Triton needs Linux"):
         build.main(["app", "triton"])
     assert not (tmp_path / "cache").exists()
+
+
+def test_who_builds_already_is_waited_for_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "CACHE", tmp_path)
+    built: list[str] = []
+
+    def wait_and_build() -> None:
+        with build.the_only_one("process 2"):
+            built.append("second")
+
+    second = threading.Thread(target=wait_and_build)
+    with build.the_only_one("process 1, which builds export"):
+        second.start()
+        until = time.monotonic() + 20
+        while not (said := capsys.readouterr().out):
+            assert time.monotonic() < until, "nothing was said within the limit"
+            time.sleep(0.01)
+        assert said == "setup: waiting for process 1, which builds export\n"
+        assert not built
+    second.join(20)
+    assert built == ["second"]
+    with build.the_only_one("process 3"):
+        assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("stack", ["--milvus standalone", "--data x --milvus=standalone"])
+def test_up_builds_what_its_options_need(stack: str) -> None:
+    def commands(*options: str) -> str:
+        return subprocess.run(["make", "-n", "up", *options], cwd=ROOT, capture_output=True, text=True).stdout
+
+    assert "build.py milvus" in commands(f"STACK={stack}")
+    assert "build.py milvus" not in commands("STACK=--milvus lite")
+    assert "build.py milvus" not in commands()
 
 
 def test_an_environment_belongs_to_the_bytes_of_its_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
