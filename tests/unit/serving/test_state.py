@@ -69,3 +69,6 @@ def test_a_plan_names_the_models_that_are_missing(tmp_path: Path) -> None:
     (tmp_path / "embedder").mkdir()
     with pytest.raises(StartError, match="has no version of embedder; publish one first"):
         plan(tmp_path, repository=str(tmp_path)).check_models()
+    elsewhere = tmp_path / "elsewhere"
+    with pytest.raises(StartError, match=f"there is no model repository {elsewhere}; name yours with --repository"):
+        plan(tmp_path, repository=str(elsewhere)).check_models()

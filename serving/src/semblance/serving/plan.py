@@ -36,23 +36,25 @@ class Plan:
 
     def check_models(self) -> None:
         """Raises StartError where the repository has not the models that the orchestrator calls."""
+        way_out = "`semblance publish`, or `semblance export` for other weights"
+        if not Path(self.repository).is_dir():
+            raise StartError(
+                f"there is no model repository {self.repository}; "
+                f"name yours with --repository, or make one by {way_out}"
+            )
         missing = [name for name in MODELS if not any(Path(self.repository, name).glob("[0-9]*/"))]
         if missing:
             raise StartError(
-                f"{self.repository} has no version of {' and '.join(missing)}; publish one first: "
-                "`semblance publish`, or `semblance export` for other weights"
+                f"{self.repository} has no version of {' and '.join(missing)}; publish one first: {way_out}"
             )
 
     def check_ports(self) -> None:
-        """Raises StartError where a port that the stack needs is taken, and says by whom."""
+        """Raises StartError where the stack can't have a port that it needs, and says why: who has it, say."""
         host, port = tcp.split(self.listen)
-        wanted = {"orchestrator": port, **{f"Triton {name}": one for name, one in vars(self.triton).items()}}
+        obstacles = {"orchestrator": tcp.obstacle(port, host)}
+        obstacles |= {f"Triton {name}": tcp.obstacle(one) for name, one in vars(self.triton).items()}
         if self.starts_milvus:
-            wanted["Milvus"] = self.milvus_port
-        taken = [
-            f"{part}: {tcp.holder(one)}"
-            for part, one in wanted.items()
-            if not tcp.is_free(one, host if part == "orchestrator" else tcp.LOOPBACK)
-        ]
-        if taken:
-            raise StartError("\n".join([*taken, "stop it, or choose other ports (see `semblance up --help`)"]))
+            obstacles["Milvus"] = tcp.obstacle(self.milvus_port)
+        lines = [f"{part}: {obstacle}" for part, obstacle in obstacles.items() if obstacle]
+        if lines:
+            raise StartError("\n".join([*lines, "stop it, or choose another address (see `semblance up --help`)"]))

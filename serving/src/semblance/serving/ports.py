@@ -1,5 +1,7 @@
 """TCP ports of this host: free ones, and who holds the others."""
 
+import errno
+import re
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,14 +35,35 @@ def free(count: int) -> list[int]:
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    with socket.socket() as probe:
-        # As servers do: connections of an earlier server that linger in TIME_WAIT don't count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Whether nobody listens on a port at any of a host's addresses.
+
+    Raises:
+        OSError: this process can't listen at any of them, whoever does.
+    """
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    problems = []
+    for family, kind, protocol, _, address in addresses:
         try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+            with socket.socket(family, kind, protocol) as probe:
+                # As servers do: connections of an earlier server that linger in TIME_WAIT don't count.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            problems.append(error)
+    # A server listens at those that it can: `localhost` may be ::1 too on a host without IPv6.
+    if len(problems) == len(addresses):
+        raise problems[0]
+    return True
+
+
+def obstacle(port: int, host: str = LOOPBACK) -> str | None:
+    """What keeps a server from listening on a port, or None."""
+    try:
+        return None if is_free(port, host) else str(holder(port))
+    except OSError as error:
+        return f"can't listen on {host}, port {port}: {error.strerror}"
 
 
 def holder(port: int) -> Holder:
@@ -55,12 +78,12 @@ def holder(port: int) -> Holder:
 
 
 def split(address: str) -> tuple[str, int]:
-    """Host and port of "host:port".
+    """Host and port of "host:port" or "[IPv6]:port".
 
     Raises:
         ValueError: not of that form.
     """
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(f"{address!r} is not an address; expected host:port, such as {LOOPBACK}:50051")
-    return host, int(port)
+    found = re.fullmatch(r"(?:\[(?P<ipv6>[^][]+)\]|(?P<host>[^][:]+)):(?P<port>\d+)", address, re.ASCII)
+    if not found or not 0 < int(found["port"]) < 65536:
+        raise ValueError(f"{address!r} is not an address; expected host:port, such as {LOOPBACK}:50051 or [::1]:50051")
+    return found["ipv6"] or found["host"], int(found["port"])
