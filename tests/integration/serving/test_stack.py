@@ -207,6 +207,30 @@ def test_up_without_models_says_what_to_do(host: Host, tmp_path: Path) -> None:
     assert "no version of detector and embedder; publish one first" in done.stdout
 
 
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://:19530", "http://[::1", "x"])
+def test_a_milvus_that_is_no_uri_is_refused(host: Host, uri: str) -> None:
+    done = host.up("--milvus", uri, check=False)
+    assert done.returncode == 2
+    assert f"{uri!r} is neither lite nor standalone nor http://host:port" in done.stdout
+
+
+def test_a_host_that_is_not_this_one_is_told(host: Host) -> None:
+    done = host.up("--listen", "192.0.2.1:50051", check=False)
+    assert done.returncode == 1
+    assert "orchestrator: can't listen on 192.0.2.1, port 50051: Cannot assign requested address" in done.stdout
+
+
+def test_a_launcher_that_fails_says_why_and_where_its_log_is(host: Host) -> None:
+    (host.data / state.LOCK_FILE).mkdir(parents=True)
+    done = host.up(check=False)
+    assert done.returncode == 1
+    log = host.data / "logs" / "launcher.log"
+    assert "unexpected IsADirectoryError" in done.stdout
+    assert f"log: {log}" in done.stdout
+    assert "Traceback" in log.read_text()
+    assert host.status() == (1, [])
+
+
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
 def test_what_ends_up_ends_what_it_started(host: Host, way: signal.Signals) -> None:
     with subprocess.Popen([SEMBLANCE, "up", *host.options], stdout=subprocess.DEVNULL) as command:

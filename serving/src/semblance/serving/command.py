@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -35,6 +37,18 @@ def address(context: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
+def milvus_choice(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        uri = urlsplit(value)
+        # Reading the port judges it.
+        known = value in (LITE, STANDALONE) or (uri.scheme in ("http", "https") and uri.hostname and uri.port != 0)
+    except ValueError:
+        known = False
+    if not known:
+        raise click.BadParameter(f"{value!r} is neither lite nor standalone nor http://host:port")
+    return value
+
+
 def port_option(name: str, default: int, what: str) -> Callable[[Any], Any]:
     return click.option(name, type=click.IntRange(1, 65535), default=default, show_default=True, help=what)
 
@@ -42,7 +56,7 @@ def port_option(name: str, default: int, what: str) -> Callable[[Any], Any]:
 @click.command()
 @click.option(
     "--repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("model_repository"),
     show_default=True,
     help="Triton's model repository, with `detector` and `embedder`.",
@@ -54,6 +68,7 @@ def port_option(name: str, default: int, what: str) -> Callable[[Any], Any]:
     default=LITE,
     show_default=True,
     metavar="lite|standalone|URI",
+    callback=milvus_choice,
     help="Milvus Lite, the real standalone server (which listens on all interfaces), or one that runs: http://host:port.",
 )
 @click.option(
@@ -61,7 +76,7 @@ def port_option(name: str, default: int, what: str) -> Callable[[Any], Any]:
     default=orchestrator.DEFAULT_LISTEN,
     show_default=True,
     callback=address,
-    help="Where the orchestrator listens, host:port.",
+    help="Where the orchestrator listens, host:port or [IPv6]:port.",
 )
 @port_option("--milvus-port", milvus.DEFAULT_PORT, "Milvus' port.")
 @port_option("--triton-http-port", triton.Ports.http, "Triton's HTTP port.")
@@ -81,10 +96,6 @@ def up(
 
     They keep running in the background until `semblance down`.
     """
-    if vectors not in (LITE, STANDALONE) and not vectors.startswith(("http://", "https://")):
-        raise click.BadParameter(
-            f"{vectors!r} is neither lite nor standalone nor http://host:port", param_hint="--milvus"
-        )
     plan = Plan(
         repository=str(repository.absolute()),
         data=str(data.absolute()),
@@ -137,21 +148,21 @@ def start(plan: Plan, console: Console) -> None:
     Raises:
         StartError: something did not start; all is stopped again.
     """
-    logs = Path(plan.data) / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    log = launcher.log(plan)
+    log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", launcher.__name__, json.dumps(asdict(plan))]
-    with (logs / "launcher.log").open("ab") as log:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=output,
             text=True,
             start_new_session=True,
         )
     assert process.stdout is not None
     try:
-        follow(process.stdout, console)
+        follow(process.stdout, console, log)
     except (KeyboardInterrupt, StartError) as error:
         with console.status("stopping"):
             process.terminate()
@@ -161,7 +172,7 @@ def start(plan: Plan, console: Console) -> None:
         raise
 
 
-def follow(events: IO[str], console: Console) -> None:
+def follow(events: IO[str], console: Console, log: Path) -> None:
     columns = SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
         tasks = {}
@@ -175,7 +186,7 @@ def follow(events: IO[str], console: Console) -> None:
                     raise StartError(message)
                 case {"event": "up"}:
                     return
-    raise StartError("the launcher was killed")
+    raise StartError(f"the launcher ended without a word; it may have been killed\nlog: {log}")
 
 
 @click.command()
@@ -209,7 +220,7 @@ def table(parts: list[stack.Condition]) -> Table:
     shown = Table("part", "pid", "endpoint", "state")
     for part in parts:
         shown.add_row(
-            part.name, str(part.pid or "–"), part.endpoint or "–", "ready" if part.ready else "[red]not ready"
+            part.name, str(part.pid or "–"), escape(part.endpoint or "–"), "ready" if part.ready else "[red]not ready"
         )
     return shown
 
@@ -217,7 +228,7 @@ def table(parts: list[stack.Condition]) -> Table:
 def endpoints(run: state.Run) -> Table:
     ports = run.plan.triton
     shown = Table("part", "endpoint")
-    shown.add_row("orchestrator (gRPC)", run.plan.listen)
+    shown.add_row("orchestrator (gRPC)", escape(run.plan.listen))
     shown.add_row("Triton HTTP, gRPC, metrics", f"127.0.0.1:{ports.http}, {ports.grpc}, {ports.metrics}")
     milvus_part = run.part(launcher.MILVUS)
     shown.add_row(f"Milvus ({run.plan.milvus})", milvus_part.endpoint if milvus_part else run.plan.milvus)

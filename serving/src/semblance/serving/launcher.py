@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,11 @@ MILVUS, TRITON, ORCHESTRATOR = PARTS = ("Milvus", "Triton", "orchestrator")
 
 class Stopped(Exception):
     """The launcher was told to stop."""
+
+
+def log(plan: Plan) -> Path:
+    """What the launcher itself prints: where it failed unexpectedly, its stack trace."""
+    return Path(plan.data) / "logs" / "launcher.log"
 
 
 def report(event: str, **fields: object) -> None:
@@ -140,17 +146,20 @@ def stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped
 
 
-def main(plan: str) -> int:
+def main(fields: str) -> int:
+    plan = Plan.of(json.loads(fields))
     signal.signal(signal.SIGTERM, stop)
     guard.libc.prctl(guard.PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
-        launch(Plan.of(json.loads(plan)))
+        launch(plan)
+    except Stopped:
+        return 0
     except StartError as error:
         report("failed", message=str(error))
-        return 1
-    except Stopped:
-        pass
-    return 0
+    except Exception as error:
+        traceback.print_exc()
+        report("failed", message=f"unexpected {type(error).__name__}: {error}\nlog: {log(plan)}")
+    return 1
 
 
 if __name__ == "__main__":
