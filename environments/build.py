@@ -32,10 +32,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semb
 # Which of the project's distributions each environment sees.
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "app": ("proto", "client", "orchestrator", "export", "serving"),
-    "dev": ("proto", "client", "orchestrator", "export", "serving"),
+    "bench": ("proto", "client", "orchestrator", "export", "serving", "benchmarks"),
+    "dev": ("proto", "client", "orchestrator", "export", "serving", "benchmarks"),
     "export": ("proto", "client", "orchestrator", "export"),
     "triton": (),
     "milvus": (),
+    "perf_analyzer": (),
 }
 
 # The PyPI wheel with tritonserver is built for these; see the wheel's platform tag.
@@ -156,7 +158,7 @@ def resolve_locks() -> None:
     here = ROOT / "environments"
     resolve = ("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes")
     for name in (*DISTRIBUTIONS, "orchestrator"):
-        same = ("--constraint", "app.lock") if name in ("dev", "orchestrator") else ()
+        same = ("--constraint", "app.lock") if name in ("bench", "dev", "orchestrator") else ()
         print(f"lock: {name}", flush=True)
         run(uv(), *resolve, "--no-header", *same, "--output-file", f"{name}.lock", f"{name}.in", cwd=here)
 

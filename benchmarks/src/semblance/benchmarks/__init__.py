@@ -1,0 +1,1 @@
+"""Measures Semblance: stock perf_analyzer, and what it measures with."""
