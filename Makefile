@@ -4,13 +4,16 @@ PYTHON ?= python3
 BUILD := $(PYTHON) environments/build.py
 APP := .venv/app/bin
 DEV := .venv/dev/bin
+BENCH := .venv/bench/bin
 TOOLS := .venv/dev/packages/bin
 
-SOURCES := proto/generate.py client export orchestrator serving demo environments tests
+SOURCES := proto/generate.py client export orchestrator serving benchmarks demo environments tests
 STACK ?=
+PERF_DATA := benchmarks/out/scenes.json
+ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-dev demo up down status test test-quick check format proto configs lock
+.PHONY: help setup setup-export setup-milvus setup-bench setup-dev demo up down status perf-analyzer test test-quick check format proto configs lock
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -23,6 +26,9 @@ setup-export:  ## Build the environment that exports and trains models (torch, 6
 
 setup-milvus:  ## Build the environment of the real Milvus standalone server
 	@$(BUILD) milvus
+
+setup-bench: setup  ## Build the environments that measure Semblance
+	@$(BUILD) bench perf_analyzer
 
 setup-dev:  # What the checks and tests need
 	@$(BUILD) dev
@@ -43,8 +49,15 @@ down: setup  ## Stop what `make up` started
 status: setup  ## Say what runs, where, and whether it is ready
 	@$(APP)/semblance status
 
+$(PERF_DATA): | setup-bench  # The demo's scenes, as perf_analyzer reads them
+	@$(BENCH)/python -m demo.generate --out benchmarks/out/world --items 24 --scenes 24
+	@$(BENCH)/python -m semblance.benchmarks.input_data benchmarks/out/world/scenes $@
+
+perf-analyzer: setup-bench $(PERF_DATA)  ## Run stock perf_analyzer against what `make up` started (ARGS="..." for its arguments)
+	@$(BENCH)/python -m semblance.benchmarks.perf_analyzer $(ARGS)
+
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
-	@$(BUILD) app triton milvus export
+	@$(BUILD) app triton milvus export perf_analyzer
 	$(DEV)/python -m pytest --ignore tests/export
 	.venv/export/bin/python -m pytest tests/export --confcutdir tests/export
 

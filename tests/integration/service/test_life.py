@@ -19,7 +19,7 @@ from semblance.v1.manifest_pb2 import Manifest
 from semblance.v1.search_pb2 import SearchRequest, SearchStreamResponse
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
 
-NAMES = ("", "semblance.v1.SearchService", "semblance.v1.CatalogService")
+NAMES = ("", "semblance.v1.SearchService", "semblance.v1.CatalogService", "inference.GRPCInferenceService")
 
 
 async def test_health_tells_when_it_serves(world: World) -> None:

@@ -12,7 +12,7 @@ from semblance.orchestrator.pipeline import Objects
 from semblance.v1.catalog_pb2 import ListRequest, PutRequest
 from semblance.v1.item_pb2 import Box, Filter, FilterList, Item, ItemImage, Value
 from semblance.v1.item_pb2 import Comparison as ComparisonMessage
-from semblance.v1.search_pb2 import SearchOptions, SearchRequest
+from semblance.v1.search_pb2 import SearchOptions
 
 NAN = math.nan
 IMAGES = [ItemImage(data=b"x")]
@@ -38,7 +38,7 @@ def equals(field: str, *values: Value) -> Filter:
 )
 def test_refuses_options(options: SearchOptions, message: str) -> None:
     with pytest.raises(InvalidArgument, match=re.escape(message)):
-        translate.query(SearchRequest(image=b"x", options=options))
+        translate.query(b"x", options)
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_refuses_options(options: SearchOptions, message: str) -> None:
 )
 def test_refuses_filters(where: Filter, message: str) -> None:
     with pytest.raises(InvalidFilter, match=re.escape(message)):
-        translate.query(SearchRequest(image=b"x", options=SearchOptions(filter=where)))
+        translate.query(b"x", SearchOptions(filter=where))
 
 
 def test_defaults_of_a_query() -> None:
-    query = translate.query(SearchRequest(image=b"x"))
+    query = translate.query(b"x", SearchOptions())
     assert (query.top_k, query.where, query.include_attributes) == (10, None, False)
     assert query.min_similarity == -math.inf
     assert (query.selection.objects, query.selection.boxes, query.selection.min_score) == (Objects.ALL, (), 0.25)
@@ -70,7 +70,7 @@ def test_every_operator_has_its_counterpart() -> None:
     for name, number in ComparisonMessage.Operator.items():
         if number:
             message = Filter(comparison=ComparisonMessage(field="a", operator=number, values=[Value(bool_value=True)]))
-            where = translate.query(SearchRequest(options=SearchOptions(filter=message))).where
+            where = translate.query(b"", SearchOptions(filter=message)).where
             assert where == Comparison("a", Operator[name], (True,))
 
 
@@ -78,7 +78,7 @@ def test_a_filter_keeps_its_shape() -> None:
     inverse = Filter()
     getattr(inverse, "not").CopyFrom(equals("b", Value(string_value="x")))
     message = Filter(all=FilterList(filters=[equals("a", Value(int_value=1)), inverse]))
-    where = translate.query(SearchRequest(options=SearchOptions(filter=message))).where
+    where = translate.query(b"", SearchOptions(filter=message)).where
     assert where == All((Comparison("a", Operator.EQUAL, (1,)), Not(Comparison("b", Operator.EQUAL, ("x",)))))
 
 

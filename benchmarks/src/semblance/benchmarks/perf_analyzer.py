@@ -1,6 +1,7 @@
-"""Stock perf_analyzer on hosts whose glibc its own wheel is too new for: `python -m semblance.benchmarks.perf_analyzer`.
+"""Stock perf_analyzer: `python -m semblance.benchmarks.perf_analyzer ARGUMENTS`.
 
-The program comes from Triton's client wheel, and two libraries that it links from the wheel of the server.
+Its own wheel needs glibc 2.38. An older wheel of Triton's client has the program too, and the wheel of the server the
+two libraries that it lacks.
 """
 
 import os

@@ -23,7 +23,9 @@ from semblance.orchestrator.decode import ImageLimits
 from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable
 from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
+from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.search_service import SearchService
+from semblance.orchestrator.grpc_edge.searcher import Searcher
 from semblance.orchestrator.grpc_edge.server import Server
 from semblance.orchestrator.grpc_edge.stream import Streams
 from semblance.orchestrator.pipeline import Pipeline
@@ -31,6 +33,7 @@ from semblance.orchestrator.ports import ImageStore, InferenceServer, MetadataSt
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.schema import Schema
 from semblance.orchestrator.settings import Settings, SettingsError
+from semblance.orchestrator.statistics import Statistics
 from semblance.orchestrator.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -91,9 +94,11 @@ class Service:
         self._ingest = Admission(settings.ingest_in_flight, settings.ingest_queue)
         deadlines = DeadlinePolicy(settings.default_deadline, settings.max_deadline)
         streams = Streams()
+        searcher = Searcher(pipeline, self._searches, self._schema, Statistics())
         self._server = Server(
             settings.listen,
-            SearchService(pipeline, self._searches, self._schema, deadlines, streams, window=settings.search_in_flight),
+            SearchService(searcher, deadlines, streams, window=settings.search_in_flight),
+            InferenceService(searcher, deadlines, streams, window=settings.search_in_flight),
             CatalogService(
                 self._catalog, self._ingest, self._schema, deadlines, streams, window=settings.ingest_in_flight
             ),

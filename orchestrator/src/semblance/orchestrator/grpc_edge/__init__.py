@@ -2,5 +2,6 @@
 
 A call passes `boundary` (errors become statuses, by the one table in `status`), a servicer that only translates and
 calls (`search_service`, `catalog_service`; several requests of one stream through `stream`), and `translate` both ways.
-`server` puts them on a port.
+`kserve` is a second face of the search, in the protocol that Triton speaks; both search through `searcher`. `server`
+puts them on a port.
 """

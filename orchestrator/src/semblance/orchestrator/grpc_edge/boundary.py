@@ -11,7 +11,7 @@ from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.grpc_edge.status import fault
 
 # Health and reflection answer with statuses of their own.
-OUR_METHODS = "/semblance.v1."
+OUR_METHODS = ("/semblance.v1.", "/inference.")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # grpc.RpcMethodHandler or None; its type knows only the behaviours of the synchronous server.

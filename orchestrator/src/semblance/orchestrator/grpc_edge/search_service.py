@@ -2,32 +2,20 @@
 
 from collections.abc import AsyncIterator
 
-from semblance.orchestrator.admission import Admission
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.grpc_edge import translate
 from semblance.orchestrator.grpc_edge.boundary import Context, DeadlinePolicy
+from semblance.orchestrator.grpc_edge.searcher import Searcher
 from semblance.orchestrator.grpc_edge.status import fault
 from semblance.orchestrator.grpc_edge.stream import Streams
-from semblance.orchestrator.pipeline import Pipeline, Stopwatch
-from semblance.orchestrator.schema import Schema
 from semblance.v1.search_pb2 import SearchRequest, SearchResponse, SearchStreamResponse
 from semblance.v1.search_pb2_grpc import SearchServiceServicer
 
 
 class SearchService(SearchServiceServicer):
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        admission: Admission,
-        schema: Schema,
-        deadlines: DeadlinePolicy,
-        streams: Streams,
-        window: int,
-    ) -> None:
-        self._pipeline = pipeline
-        self._admission = admission
-        self._schema = schema
+    def __init__(self, searcher: Searcher, deadlines: DeadlinePolicy, streams: Streams, window: int) -> None:
+        self._searcher = searcher
         self._deadlines = deadlines
         self._streams = streams
         self._window = window
@@ -60,11 +48,5 @@ class SearchService(SearchServiceServicer):
         await self._streams.converse(request_iterator, answer, self._window, context)
 
     async def _search(self, request: SearchRequest, deadline: Deadline) -> SearchResponse:
-        stopwatch = Stopwatch()
-        query = translate.query(request)
-        if query.where is not None:
-            self._schema.check(query.where)
-        async with deadline.enforced(), self._admission.admit(deadline) as release:
-            stopwatch.lap("admission")
-            answer = await self._pipeline.search(query, release, deadline, stopwatch)
-        return translate.search_response(request, answer)
+        query = translate.query(request.image, request.options)
+        return await self._searcher.search(query, deadline, lambda answer: translate.search_response(request, answer))

@@ -3,10 +3,12 @@
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from semblance.orchestrator.address import AddressInUse
 from semblance.orchestrator.grpc_edge.boundary import Context, ErrorBoundary
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
+from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.search_service import SearchService
 from semblance.orchestrator.grpc_edge.stream import Streams
 from semblance.v1 import catalog_pb2, catalog_pb2_grpc, search_pb2, search_pb2_grpc
@@ -14,6 +16,7 @@ from semblance.v1 import catalog_pb2, catalog_pb2_grpc, search_pb2, search_pb2_g
 SERVICES = (
     search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name,
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
+    service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
 )
 MAX_MESSAGE_BYTES = 64 * 2**20
 # Handlers start when the body is read, so what is read at once must be bounded too, for each connection.
@@ -46,7 +49,13 @@ class Server:
     """Health is NOT_SERVING until `serving` is called, and again from `stop` on."""
 
     def __init__(
-        self, listen: str, search: SearchService, catalog: CatalogService, streams: Streams, shared: bool = False
+        self,
+        listen: str,
+        search: SearchService,
+        inference: InferenceService,
+        catalog: CatalogService,
+        streams: Streams,
+        shared: bool = False,
     ) -> None:
         """`shared`: other workers listen on the same address. Otherwise a second process on a busy port is to fail."""
         self._listen = listen
@@ -56,6 +65,7 @@ class Server:
         self._ready = False
         self._health = Health(streams)
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

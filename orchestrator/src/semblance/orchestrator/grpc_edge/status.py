@@ -70,6 +70,9 @@ def fault(error: Exception) -> Fault:
     if isinstance(error, SemblanceError):
         code, reason = TABLE[type(error)]
         return Fault(code, reason, str(error), error.retry_delay if isinstance(error, Retryable) else None)
+    if isinstance(error, NotImplementedError):
+        # The generated servicers raise it for the methods of a protocol that are not overridden.
+        return Fault(StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "this service does not offer the method")
     error_id = uuid.uuid4().hex[:12]
     log.error("internal error %s", error_id, exc_info=error)
     return Fault(StatusCode.INTERNAL, "INTERNAL", f"internal error {error_id}; the service's log explains it")

@@ -44,9 +44,8 @@ _OUTCOMES = {
 }
 
 
-def query(request: search_pb2.SearchRequest) -> Query:
+def query(image: bytes, options: search_pb2.SearchOptions) -> Query:
     """Raises InvalidArgument or InvalidFilter."""
-    options = request.options
     top_k = options.top_k if options.HasField("top_k") else DEFAULT_TOP_K
     if not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgument(f"top_k is {top_k}, and must be 1 to {MAX_TOP_K}")
@@ -54,7 +53,7 @@ def query(request: search_pb2.SearchRequest) -> Query:
     if options.HasField("min_similarity") and not -1 <= min_similarity <= 1:
         raise InvalidArgument(f"min_similarity is {min_similarity:g}, and must be a cosine, -1 to 1")
     return Query(
-        image=request.image,
+        image=image,
         selection=_selection(options),
         top_k=top_k,
         min_similarity=min_similarity,

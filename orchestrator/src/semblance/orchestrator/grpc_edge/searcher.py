@@ -1,0 +1,42 @@
+"""The way of a search that all protocols share."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from semblance.orchestrator.admission import Admission
+from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.pipeline import Answer, Pipeline, Query, Stopwatch
+from semblance.orchestrator.schema import Schema
+from semblance.orchestrator.statistics import Statistics
+
+Response = TypeVar("Response")
+
+
+class Searcher:
+    def __init__(self, pipeline: Pipeline, admission: Admission, schema: Schema, statistics: Statistics) -> None:
+        self.statistics = statistics
+        self._pipeline = pipeline
+        self._admission = admission
+        self._schema = schema
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a release to search with."""
+        return self._admission.release is not None
+
+    async def search(self, query: Query, deadline: Deadline, encode: Callable[[Answer], Response]) -> Response:
+        """The answer as `encode` puts it in the caller's protocol; counted and timed, as a cancelled one is."""
+        stopwatch = Stopwatch()
+        try:
+            if query.where is not None:
+                self._schema.check(query.where)
+            async with deadline.enforced(), self._admission.admit(deadline) as release:
+                stopwatch.lap("admission")
+                answer = await self._pipeline.search(query, release, deadline, stopwatch)
+            response = encode(answer)
+            stopwatch.lap("encode")
+        except BaseException:
+            self.statistics.add_failed(stopwatch)
+            raise
+        self.statistics.add_answered(stopwatch)
+        return response
