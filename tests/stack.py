@@ -40,12 +40,18 @@ def inference(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @contextmanager
-def started(inference: triton.Triton, repository: Path, folder: Path) -> Iterator[orchestrator.Orchestrator]:
+def started(
+    inference: triton.Triton, repository: Path, folder: Path, settings: dict[str, str] | None = None
+) -> Iterator[orchestrator.Orchestrator]:
     """An orchestrator with an empty catalogue of its own, on a Milvus Lite of its own and the shared Triton."""
     with (
         milvus.lite(folder / "milvus") as vectors,
         orchestrator.running(
-            folder / "orchestrator", repository=repository, triton=inference.grpc, milvus=vectors.uri
+            folder / "orchestrator",
+            repository=repository,
+            triton=inference.grpc,
+            milvus=vectors.uri,
+            settings=settings,
         ) as server,
     ):
         yield server

@@ -16,8 +16,8 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferResult, ai
 
 from semblance.benchmarks import input_data
 from semblance.client import Client, NewItem, Outcome
-from semblance.serving import orchestrator
-from tests.stack import World
+from semblance.serving.triton import Triton
+from tests.stack import World, started
 
 PATIENCE = 60
 ITEMS = 6
@@ -26,13 +26,21 @@ TOP_K = 3
 
 
 @pytest.fixture(scope="module")
-def address(service: orchestrator.Orchestrator, world: World) -> str:
-    """Of a service with a few of the drawn items."""
-    with Client(service.address) as client:
+def address(
+    inference: Triton, repository: Path, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Of a service with a few of the drawn items, and with time for callers that name no deadline on a busy host."""
+    deadline = {"SEMBLANCE_DEFAULT_DEADLINE": str(PATIENCE)}
+    with started(inference, repository, tmp_path_factory.mktemp("stack"), deadline) as service:
+        put(service.address, world)
+        yield service.address
+
+
+def put(address: str, world: World) -> None:
+    with Client(address) as client:
         items = [NewItem(item_id, [photo]) for item_id, photo in world.photos.items()][:ITEMS]
         outcomes = [outcome for _, outcome in client.put(items)]
     assert outcomes == [Outcome.CREATED] * ITEMS
-    return service.address
 
 
 @pytest.fixture(scope="module")
