@@ -1,1 +1,1 @@
-"""Measures Semblance: stock perf_analyzer, and what it measures with."""
+"""How near Semblance is to the floor of its host: scenarios, figures, comparisons, reports."""

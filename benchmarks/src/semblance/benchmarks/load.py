@@ -1,0 +1,173 @@
+"""Load from an asyncio client of the native API, and what it and the service took of the CPU meanwhile.
+
+The client shares the host with the service. Its share of the CPU is measured and stands in every result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from semblance.benchmarks.reading import Reading
+from semblance.benchmarks.stack import Stack
+from semblance.benchmarks.world import numbered
+from semblance.client import AsyncClient, NewItem, SearchRequest, SemblanceError
+
+Calls = Literal["unary", "stream"]
+# More than anyone puts in one measurement.
+ITEMS_OF_A_TURN = 1_000_000
+
+
+class NothingAnswered(Exception):
+    """A measurement was too short for a single answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What was answered in `seconds`: the latency of each photo, in seconds, and what was spent meanwhile."""
+
+    seconds: float
+    latencies: tuple[float, ...]
+    spent: Reading
+
+    @property
+    def rate(self) -> float:
+        """Photos a second."""
+        return len(self.latencies) / self.seconds
+
+    @property
+    def cpu_each(self) -> dict[str, float]:
+        """CPU seconds of each process for one photo."""
+        return self.spent.cpu_each(len(self.latencies))
+
+
+@dataclass(slots=True)
+class _Recorder:
+    """Latencies of what was answered so far, in seconds."""
+
+    latencies: list[float] = field(default_factory=list)
+
+    def add(self, sent: float) -> None:
+        self.latencies.append(time.perf_counter() - sent)
+
+    async def measure(self, service: Stack, warm_up: float, seconds: float) -> Load:
+        await asyncio.sleep(warm_up)
+        before = await asyncio.to_thread(Reading.of, service)
+        begin = time.perf_counter()
+        self.latencies.clear()
+        await asyncio.sleep(seconds)
+        end = time.perf_counter()
+        latencies = tuple(self.latencies)
+        after = await asyncio.to_thread(Reading.of, service)
+        if not latencies:
+            raise NothingAnswered(f"nothing was answered within {seconds:g} seconds; measure for longer")
+        return Load(end - begin, latencies, after.since(before))
+
+
+def search(
+    service: Stack,
+    photos: Sequence[bytes],
+    *,
+    in_flight: int,
+    seconds: float,
+    warm_up: float = 1.0,
+    calls: Calls = "unary",
+) -> Load:
+    """Searches with `photos` over and over, `in_flight` at once, for `seconds` after `warm_up` seconds.
+
+    Raises SemblanceError where a search fails.
+    """
+    turns = itertools.cycle(photos)
+
+    def callers(client: AsyncClient, recorder: _Recorder) -> list[Awaitable[None]]:
+        if calls == "stream":
+            return [_stream(client, turns, recorder, in_flight)]
+        return [_unary(client, turns, recorder) for _ in range(in_flight)]
+
+    return asyncio.run(_closed_loop(service, callers, warm_up, seconds))
+
+
+def put(
+    service: Stack,
+    photos: Sequence[bytes],
+    *,
+    in_flight: int,
+    seconds: float,
+    warm_up: float = 1.0,
+    turn: int = 0,
+) -> Load:
+    """Puts items of one photo each through a stream, never the same bytes twice where each call has its own `turn`.
+
+    Raises SemblanceError where a put fails.
+    """
+
+    def callers(client: AsyncClient, recorder: _Recorder) -> list[Awaitable[None]]:
+        items = (
+            NewItem(f"bulk-{number}", [numbered(photo, number)])
+            for number, photo in enumerate(itertools.cycle(photos), turn * ITEMS_OF_A_TURN)
+        )
+        return [_puts(client, items, recorder, in_flight)]
+
+    return asyncio.run(_closed_loop(service, callers, warm_up, seconds))
+
+
+async def _closed_loop(
+    service: Stack,
+    callers: Callable[[AsyncClient, _Recorder], Sequence[Awaitable[None]]],
+    warm_up: float,
+    seconds: float,
+) -> Load:
+    recorder = _Recorder()
+    async with AsyncClient(service.target) as client:
+        calling = [asyncio.ensure_future(caller) for caller in callers(client, recorder)]
+        measuring = asyncio.create_task(recorder.measure(service, warm_up, seconds))
+        try:
+            done, _ = await asyncio.wait({measuring, *calling}, return_when=asyncio.FIRST_COMPLETED)
+            # Callers end by an error only.
+            for task in done - {measuring}:
+                task.result()
+            return await measuring
+        finally:
+            for task in (measuring, *calling):
+                task.cancel()
+            await asyncio.gather(measuring, *calling, return_exceptions=True)
+
+
+async def _unary(client: AsyncClient, photos: Iterator[bytes], recorder: _Recorder) -> None:
+    for photo in photos:
+        sent = time.perf_counter()
+        await client.search(photo)
+        recorder.add(sent)
+
+
+async def _stream(client: AsyncClient, photos: Iterator[bytes], recorder: _Recorder, in_flight: int) -> None:
+    sent: dict[SearchRequest, float] = {}
+
+    def requests() -> Iterator[SearchRequest]:
+        for photo in photos:
+            request = SearchRequest(photo)
+            sent[request] = time.perf_counter()
+            yield request
+
+    async for request, result in client.search_many(requests(), in_flight=in_flight):
+        if isinstance(result, SemblanceError):
+            raise result
+        recorder.add(sent.pop(request))
+
+
+async def _puts(client: AsyncClient, items: Iterator[NewItem], recorder: _Recorder, in_flight: int) -> None:
+    sent: dict[NewItem, float] = {}
+
+    def begun() -> Iterator[NewItem]:
+        for item in items:
+            sent[item] = time.perf_counter()
+            yield item
+
+    async for item, outcome in client.put(begun(), in_flight=in_flight):
+        if isinstance(outcome, SemblanceError):
+            raise outcome
+        recorder.add(sent.pop(item))
