@@ -4,16 +4,17 @@ PYTHON ?= python3
 BUILD := $(PYTHON) environments/build.py
 APP := .venv/app/bin
 DEV := .venv/dev/bin
-BENCH := .venv/bench/bin
+MEASURE := .venv/bench/bin
 TOOLS := .venv/dev/packages/bin
 
 SOURCES := proto/generate.py client export orchestrator serving benchmarks demo environments tests
 STACK ?=
+BENCH ?=
 PERF_DATA := benchmarks/out/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-dev demo up down status perf-analyzer test test-quick check format proto configs lock
+.PHONY: help setup setup-export setup-milvus setup-bench setup-dev demo up down status bench bench-report perf-analyzer test test-quick check format proto configs lock
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -49,12 +50,18 @@ down: setup  ## Stop what `make up` started
 status: setup  ## Say what runs, where, and whether it is ready
 	@$(APP)/semblance status
 
+bench: setup-bench setup-milvus  ## Measure the figures and scenarios (BENCH="efficiency chain" to choose)
+	@$(MEASURE)/semblance bench run $(BENCH)
+
+bench-report: setup-bench  ## Draw the plots and write benchmarks/REPORT.md from what was measured
+	@$(MEASURE)/semblance bench report
+
 $(PERF_DATA): | setup-bench  # The demo's scenes, as perf_analyzer reads them
-	@$(BENCH)/python -m demo.generate --out benchmarks/out/world --items 24 --scenes 24
-	@$(BENCH)/python -m semblance.benchmarks.input_data benchmarks/out/world/scenes $@
+	@$(MEASURE)/python -m demo.generate --out benchmarks/out/world --items 24 --scenes 24
+	@$(MEASURE)/python -m semblance.benchmarks.input_data benchmarks/out/world/scenes $@
 
 perf-analyzer: setup-bench $(PERF_DATA)  ## Run stock perf_analyzer against what `make up` started (ARGS="..." for its arguments)
-	@$(BENCH)/python -m semblance.benchmarks.perf_analyzer $(ARGS)
+	@$(MEASURE)/python -m semblance.benchmarks.perf_analyzer $(ARGS)
 
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
 	@$(BUILD) app triton milvus export perf_analyzer

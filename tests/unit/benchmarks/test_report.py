@@ -1,0 +1,38 @@
+"""The report says what was measured, on what, and draws it."""
+
+from pathlib import Path
+
+import pytest
+
+from semblance.benchmarks import report
+from semblance.benchmarks.figure import ONLY, Figure, Measure
+from semblance.benchmarks.result import Latency, Result, Row
+from semblance.benchmarks.stages import Stages
+from tests.unit.benchmarks.test_figure import HOST
+
+
+def row(in_flight: int) -> Row:
+    latency = Latency.of([0.010, 0.020, 0.030])
+    return Row(
+        {"calls": "unary", "in flight": in_flight}, 100.0, latency, Stages(decode=0.02), {"client": 0.001}, "late"
+    )
+
+
+def test_figures_and_scenarios_are_reported_and_kept(tmp_path: Path) -> None:
+    out, home = tmp_path / "out", tmp_path / "home"
+    Figure("latency", {ONLY: Measure((1.2,), 1.15, "lower")}, "make bench", HOST).write(out)
+    result = Result("native", "native", "make bench", HOST, (row(1), row(4)))
+    result.write(out)
+    text = report.write(out, home).read_text()
+    assert "| latency | 1.200 | ≤ 1.15 | **no** |" in text
+    assert "2 cores of a CPU" in text
+    assert "| unary | 4 | 100.00 | 20.00 |" in text
+    kept = {path.name for path in (home / "results").iterdir()}
+    assert kept == {"latency.json", "native.json", "native.csv", "native-latency.png", "native-stages.png"}
+    assert all(f"results/{name}" in text for name in kept if name.endswith(".png"))
+    assert Result.read(home / "results" / "native.json") == result
+
+
+def test_nothing_measured_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(report.NothingMeasured, match="make bench"):
+        report.write(tmp_path, tmp_path / "home")
