@@ -33,6 +33,10 @@ seconds = 6.0
 """
 
 
+# It starts the service twice; a busy host takes minutes for that.
+pytestmark = pytest.mark.timeout(900)
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmarks")

@@ -8,7 +8,7 @@ import pytest
 from semblance.benchmarks.figure import ONLY, Figure, Measure
 from semblance.benchmarks.host import Host
 
-HOST = Host("a CPU", ("avx2",), 2, 8.0, "Linux", {"tritonserver": "2"}, "abc", 0.1, ("quiet",))
+HOST = Host("a CPU", ("avx2",), 2, 8.0, "Linux", {"tritonserver": "2"}, "abc", ("quiet",))
 
 
 def test_a_single_measure_is_plain(tmp_path: Path) -> None:

@@ -14,7 +14,13 @@ from tests.unit.benchmarks.test_figure import HOST
 def row(in_flight: int) -> Row:
     latency = Latency.of([0.010, 0.020, 0.030])
     return Row(
-        {"calls": "unary", "in flight": in_flight}, 100.0, latency, Stages(decode=0.02), {"client": 0.001}, "late"
+        {"calls": "unary", "in flight": in_flight},
+        100.0,
+        latency,
+        Stages(decode=0.02),
+        {"client": 0.001},
+        {"others_share": 0.5},
+        "late",
     )
 
 

@@ -19,7 +19,7 @@ SERVICE = {
 }
 # The embedder is asked twice for a photo, which has more crops than a batch.
 TRITON = {"detector": Times(10, 0.19, 0.020, 0.150), "embedder": Times(20, 0.15, 0.030, 0.100)}
-SPENT = Reading(2.0, {"client": 0.5, "orchestrator": 1.0}, SERVICE, TRITON)
+SPENT = Reading(2.0, 1.5, {"client": 0.5, "orchestrator": 1.0}, SERVICE, TRITON)
 
 
 def test_a_search() -> None:
@@ -53,9 +53,15 @@ def test_only_what_came_between_two_readings_counts() -> None:
 
 
 def test_what_was_spent_is_the_difference_of_two_readings() -> None:
-    later = Reading(12.0, {"client": 0.75, "orchestrator": 2.0}, SERVICE, TRITON)
-    spent = later.since(Reading(2.0, {"client": 0.5, "orchestrator": 1.0}, SERVICE, {}))
-    assert spent.at == 10.0
+    later = Reading(12.0, 30.0, {"client": 0.75, "orchestrator": 2.0}, SERVICE, TRITON)
+    spent = later.since(Reading(2.0, 25.0, {"client": 0.5, "orchestrator": 1.0}, SERVICE, {}))
+    assert (spent.at, spent.busy) == (10.0, 5.0)
     assert spent.cpu_each(10) == {"client": 0.025, "orchestrator": 0.1}
     assert spent.service["search"].count == 0
     assert spent.triton == TRITON
+
+
+def test_what_nobody_accounts_for_was_taken_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    spent = Reading(10.0, 8.0, {"client": 1.0, "orchestrator": 3.0}, SERVICE, TRITON)
+    assert spent.shares == {"client_share": 0.05, "others_share": 0.2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from semblance.benchmarks import floor, load
-from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved
+from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved, others_note
 from semblance.benchmarks.figure import Figure, Measure
 from semblance.benchmarks.host import Host
 
@@ -16,13 +16,14 @@ TARGETS = {"fp32": 0.95, "fastest": 0.85}
 
 def measure(experiment: Experiment, command: str) -> Figure:
     """Of those of the models in `TARGETS` that the suite has packages of."""
-    measures, parts, shares = {}, {}, []
+    measures, parts, shares, others = {}, {}, [], []
     for name in [name for name in TARGETS if name in experiment.suite.packages]:
         ratios, rounds, host = _rounds(experiment, name)
         measures[name] = Measure(tuple(ratios), TARGETS[name], "higher")
         parts.update(rounds.frozen(f"{name}_"))
         shares += rounds.numbers["client_share"]
-    return Figure(NAME, measures, command, host.noting(client_note(shares)), parts)
+        others += rounds.numbers["others_share"]
+    return Figure(NAME, measures, command, host.noting(client_note(shares), others_note(others)), parts)
 
 
 def _rounds(experiment: Experiment, name: str) -> tuple[list[float], Parts, Host]:

@@ -71,8 +71,8 @@ class Parts:
             self.numbers[name].append(number)
 
     def add_load(self, load: Load) -> None:
-        """Its rate, and the CPU milliseconds of each process for a photo."""
-        self.add(photos_per_second=load.rate, client_share=load.spent.client_share)
+        """Its rate, what the client and others took of the cores, and the CPU milliseconds of each process a photo."""
+        self.add(photos_per_second=load.rate, **load.spent.shares)
         self.add(**{f"{process}_cpu_ms": 1000 * seconds for process, seconds in load.cpu_each.items()})
 
     def frozen(self, prefix: str = "") -> dict[str, tuple[float, ...]]:
@@ -82,3 +82,8 @@ class Parts:
 def client_note(shares: list[float]) -> str:
     """How much of this host's CPU the load generator took."""
     return f"the asyncio load generator ran on the same cores and took up to {max(shares):.1%} of their time"
+
+
+def others_note(shares: list[float]) -> str:
+    """How much of this host's CPU went to what has nothing to do with the measurement."""
+    return f"other processes took up to {max(shares):.1%} of the cores' time while the service was measured"

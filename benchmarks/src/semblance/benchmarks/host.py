@@ -24,8 +24,7 @@ PACKAGES = ("grpcio", "numpy", "pymilvus", "simplejpeg", "tritonclient")
 class Host:
     """`cores` are those that this process may use, `memory` is in GiB, `commit` ends with + where files differ.
 
-    `load` is the machine's one-minute load average as the measurement began: far above 0 means that others were
-    running. `notes` say what else a reader should know, such as the load generator's own share of the CPU.
+    `notes` say what else a reader should know, such as what the load generator and others took of the cores.
     """
 
     cpu: str
@@ -35,7 +34,6 @@ class Host:
     system: str
     versions: Mapping[str, str]
     commit: str
-    load: float
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -52,7 +50,6 @@ class Host:
             system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
             versions={**servers, **libraries},
             commit=_commit(),
-            load=round(os.getloadavg()[0], 2),
         )
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semblance.benchmarks import floor, load
-from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved
+from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved, others_note
 from semblance.benchmarks.figure import ONLY, Figure, Measure
 from semblance.benchmarks.host import Host
 
@@ -44,6 +44,6 @@ def measure(experiment: Experiment, command: str) -> Figure:
         NAME,
         {ONLY: Measure(tuple(ratios), TARGET, "higher")},
         command,
-        host.noting(client_note(parts.numbers["client_share"])),
+        host.noting(client_note(parts.numbers["client_share"]), others_note(parts.numbers["others_share"])),
         parts.frozen(),
     )

@@ -6,7 +6,7 @@ import statistics
 from contextlib import closing
 
 from semblance.benchmarks import bare, load, sessions
-from semblance.benchmarks.experiment import Experiment, Parts, interleaved
+from semblance.benchmarks.experiment import Experiment, Parts, interleaved, others_note
 from semblance.benchmarks.figure import ONLY, Figure, Measure
 from semblance.benchmarks.host import Host
 from semblance.benchmarks.stack import Stack
@@ -47,11 +47,18 @@ def measure(experiment: Experiment, command: str) -> Figure:
                 mean = {stage: (before[stage] + after[stage]) / 2 for stage in before}
                 p50 = statistics.median(loaded.latencies)
                 ratios.append(p50 / sum(mean.values()))
-                parts.add(p50_ms=1000 * p50, **{f"{stage}_ms": 1000 * seconds for stage, seconds in mean.items()})
+                parts.add(p50_ms=1000 * p50, others_share=loaded.spent.shares["others_share"])
+                parts.add(**{f"{stage}_ms": 1000 * seconds for stage, seconds in mean.items()})
                 experiment.console.print(
                     f"{NAME}: {1000 * p50:.1f} ms over {1000 * sum(mean.values()):.1f} ms: {ratios[-1]:.3f}"
                 )
-    return Figure(NAME, {ONLY: Measure(tuple(ratios), TARGET, "lower")}, command, host, parts.frozen())
+    return Figure(
+        NAME,
+        {ONLY: Measure(tuple(ratios), TARGET, "lower")},
+        command,
+        host.noting(others_note(parts.numbers["others_share"])),
+        parts.frozen(),
+    )
 
 
 def _typical(photos: tuple[bytes, ...], service: Stack) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ from semblance.client import AsyncClient, NewItem, SearchRequest, SemblanceError
 Calls = Literal["unary", "stream"]
 # More than anyone puts in one measurement.
 ITEMS_OF_A_TURN = 1_000_000
+POLL_SECONDS = 0.01
 
 
 class NothingAnswered(Exception):
@@ -28,44 +29,68 @@ class NothingAnswered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was answered in `seconds`: the latency of each photo, in seconds, and what was spent meanwhile."""
+    """What was answered in `seconds`, and what was spent meanwhile.
+
+    Attributes:
+        count: photos; see `photos_within`.
+        latencies: of each photo that was answered, in seconds.
+    """
 
     seconds: float
+    count: float
     latencies: tuple[float, ...]
     spent: Reading
 
     @property
     def rate(self) -> float:
         """Photos a second."""
-        return len(self.latencies) / self.seconds
+        return self.count / self.seconds
 
     @property
     def cpu_each(self) -> dict[str, float]:
         """CPU seconds of each process for one photo."""
-        return self.spent.cpu_each(len(self.latencies))
+        return self.spent.cpu_each(self.count)
+
+
+def photos_within(begin: float, end: float, times: Iterable[tuple[float, float]]) -> float:
+    """How many photos, sent and answered at `times`, the time between `begin` and `end` was spent on.
+
+    A photo in flight at either edge counts for the part of its time that lies inside: answers come in bursts, as
+    batches do, and a count of whole answers would be wrong by up to a burst.
+    """
+    return sum(max(0.0, min(answered, end) - max(sent, begin)) / (answered - sent) for sent, answered in times)
 
 
 @dataclass(slots=True)
 class _Recorder:
-    """Latencies of what was answered so far, in seconds."""
+    """Photos by when they were sent, and when answered if they are, in seconds of `perf_counter`."""
 
-    latencies: list[float] = field(default_factory=list)
+    in_flight: set[float] = field(default_factory=set)
+    answered: list[tuple[float, float]] = field(default_factory=list)
 
-    def add(self, sent: float) -> None:
-        self.latencies.append(time.perf_counter() - sent)
+    def send(self) -> float:
+        sent = time.perf_counter()
+        self.in_flight.add(sent)
+        return sent
+
+    def answer(self, sent: float) -> None:
+        self.in_flight.remove(sent)
+        self.answered.append((sent, time.perf_counter()))
 
     async def measure(self, service: Stack, warm_up: float, seconds: float) -> Load:
         await asyncio.sleep(warm_up)
         before = await asyncio.to_thread(Reading.of, service)
         begin = time.perf_counter()
-        self.latencies.clear()
         await asyncio.sleep(seconds)
         end = time.perf_counter()
-        latencies = tuple(self.latencies)
         after = await asyncio.to_thread(Reading.of, service)
+        # The load goes on, so that the last ones are served as all before them.
+        while min(self.in_flight, default=end) < end:
+            await asyncio.sleep(POLL_SECONDS)
+        latencies = tuple(answered - sent for sent, answered in self.answered if begin <= answered <= end)
         if not latencies:
             raise NothingAnswered(f"nothing was answered within {seconds:g} seconds; measure for longer")
-        return Load(end - begin, latencies, after.since(before))
+        return Load(end - begin, photos_within(begin, end, self.answered), latencies, after.since(before))
 
 
 def search(
@@ -139,9 +164,9 @@ async def _closed_loop(
 
 async def _unary(client: AsyncClient, photos: Iterator[bytes], recorder: _Recorder) -> None:
     for photo in photos:
-        sent = time.perf_counter()
+        sent = recorder.send()
         await client.search(photo)
-        recorder.add(sent)
+        recorder.answer(sent)
 
 
 async def _stream(client: AsyncClient, photos: Iterator[bytes], recorder: _Recorder, in_flight: int) -> None:
@@ -150,13 +175,13 @@ async def _stream(client: AsyncClient, photos: Iterator[bytes], recorder: _Recor
     def requests() -> Iterator[SearchRequest]:
         for photo in photos:
             request = SearchRequest(photo)
-            sent[request] = time.perf_counter()
+            sent[request] = recorder.send()
             yield request
 
     async for request, result in client.search_many(requests(), in_flight=in_flight):
         if isinstance(result, SemblanceError):
             raise result
-        recorder.add(sent.pop(request))
+        recorder.answer(sent.pop(request))
 
 
 async def _puts(client: AsyncClient, items: Iterator[NewItem], recorder: _Recorder, in_flight: int) -> None:
@@ -164,10 +189,10 @@ async def _puts(client: AsyncClient, items: Iterator[NewItem], recorder: _Record
 
     def begun() -> Iterator[NewItem]:
         for item in items:
-            sent[item] = time.perf_counter()
+            sent[item] = recorder.send()
             yield item
 
     async for item, outcome in client.put(begun(), in_flight=in_flight):
         if isinstance(outcome, SemblanceError):
             raise outcome
-        recorder.add(sent.pop(item))
+        recorder.answer(sent.pop(item))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semblance.benchmarks import bare, load
-from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved
+from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved, others_note
 from semblance.benchmarks.figure import ONLY, Figure, Measure
 from semblance.benchmarks.host import Host
 from semblance.benchmarks.stack import NULL
@@ -33,5 +33,9 @@ def measure(experiment: Experiment, command: str) -> Figure:
             parts.add(decode_cpu_ms=1000 * decode)
             experiment.console.print(f"{NAME}: {1000 * request:.2f} ms over {1000 * decode:.2f} ms: {ratios[-1]:.2f}")
     sizes = [len(photo) // 1000 for photo in photos]
-    notes = client_note(parts.numbers["client_share"]), f"{len(photos)} photos of {min(sizes)} to {max(sizes)} kB"
+    notes = (
+        client_note(parts.numbers["client_share"]),
+        others_note(parts.numbers["others_share"]),
+        f"{len(photos)} photos of {min(sizes)} to {max(sizes)} kB",
+    )
     return Figure(NAME, {ONLY: Measure(tuple(ratios), TARGET, "lower")}, command, host.noting(*notes), parts.frozen())

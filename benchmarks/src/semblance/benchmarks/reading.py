@@ -24,6 +24,7 @@ class Reading:
 
     Attributes:
         at: `perf_counter` seconds; of a difference, the seconds between.
+        busy: CPU seconds of everything on this host, those that a hypervisor took from it among them.
         cpu: user and system seconds by process, children counted with them. `CLIENT` is this process, and those that
             it started and has waited for.
         service: what the orchestrator counted and timed of its stages.
@@ -31,6 +32,7 @@ class Reading:
     """
 
     at: float
+    busy: float
     cpu: Mapping[str, float]
     service: Mapping[str, Times]
     triton: Mapping[str, Times]
@@ -42,24 +44,30 @@ class Reading:
         for name, pid in service.pids.items():
             process = psutil.Process(pid)
             cpu[name] = sum(_cpu_time(each) for each in (process, *process.children(recursive=True)))
-        return cls(time.perf_counter(), cpu, statistics.read(service.target), statistics.read(service.triton))
+        host = psutil.cpu_times()
+        # Linux counts guests into the user's time.
+        busy = host.user + host.nice + host.system + host.irq + host.softirq + host.steal
+        return cls(time.perf_counter(), busy, cpu, statistics.read(service.target), statistics.read(service.triton))
 
     def since(self, before: Reading) -> Reading:
         return Reading(
             self.at - before.at,
+            self.busy - before.busy,
             {name: seconds - before.cpu[name] for name, seconds in self.cpu.items()},
             statistics.between(before.service, self.service),
             statistics.between(before.triton, self.triton),
         )
 
-    def cpu_each(self, count: int) -> dict[str, float]:
+    def cpu_each(self, count: float) -> dict[str, float]:
         """Of a difference: CPU seconds of each process for one of `count` requests."""
         return {process: seconds / count for process, seconds in self.cpu.items()}
 
     @property
-    def client_share(self) -> float:
-        """Of a difference: the client's part of the CPU time of this host's cores."""
-        return self.cpu[CLIENT] / (self.at * len(os.sched_getaffinity(0)))
+    def shares(self) -> dict[str, float]:
+        """Of a difference: the parts of the cores' time that the client took, and that nobody here accounts for."""
+        cores = self.at * (os.cpu_count() or 1)
+        others = max(0.0, self.busy - sum(self.cpu.values()))
+        return {"client_share": self.cpu[CLIENT] / cores, "others_share": others / cores}
 
 
 def _cpu_time(process: psutil.Process) -> float:

@@ -92,7 +92,6 @@ def _host(host: Host) -> str:
     lines = [
         f"{host.cores} cores of {host.cpu} ({', '.join(host.features)}), {host.memory:g} GiB, {host.system}",
         f"{versions}; commit {host.commit}",
-        f"load average at the start: {host.load:g}",
         *host.notes,
     ]
     return "".join(f"- {line}\n" for line in lines)

@@ -40,6 +40,7 @@ class Row:
         setting: such as {"in flight": 4}.
         rate: photos, rows or queries a second.
         cpu: seconds of each process for a photo, where it was measured.
+        shares: parts of the cores' time that the client took, and that other processes took.
         note: what a reader must know, such as that the client did not keep up.
     """
 
@@ -48,6 +49,7 @@ class Row:
     latency: Latency
     stages: Stages
     cpu: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 
     def flat(self) -> dict[str, str | float]:
@@ -55,7 +57,7 @@ class Row:
         times = {f"{name}_ms": 1000 * seconds for name, seconds in asdict(self.latency).items()}
         times |= {f"{name}_ms": 1000 * seconds for name, seconds in asdict(self.stages).items()}
         times |= {f"{name}_cpu_ms": 1000 * seconds for name, seconds in self.cpu.items()}
-        return {**self.setting, "rate": self.rate, **times, **({"note": self.note} if self.note else {})}
+        return {**self.setting, "rate": self.rate, **times, **self.shares, **({"note": self.note} if self.note else {})}
 
 
 @dataclass(frozen=True, slots=True)

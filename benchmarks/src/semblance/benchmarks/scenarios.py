@@ -54,6 +54,7 @@ def _model(scenario: ModelScenario, experiment: Experiment, service: Stack) -> I
             swept.latency,
             stages.of_model(swept.latency.mean, requests),
             spent.cpu_each(requests.count),
+            spent.shares,
             swept.note,
         )
 
@@ -68,7 +69,7 @@ def _chain(scenario: ChainScenario, experiment: Experiment, service: Stack) -> I
         spent = Reading.of(service).since(before)
         parts = stages.of_chain(swept.latency.mean, spent)
         cpu = spent.cpu_each(spent.service[stages.SEARCH].count)
-        return Row({"load": load_name, "level": level}, swept.rate, swept.latency, parts, cpu, swept.note)
+        return Row({"load": load_name, "level": level}, swept.rate, swept.latency, parts, cpu, spent.shares, swept.note)
 
     saturated = 0.0
     for in_flight in scenario.in_flight:
@@ -87,7 +88,9 @@ def _native(scenario: NativeScenario, experiment: Experiment, service: Stack) ->
         )
         latency = Latency.of(loaded.latencies)
         parts = stages.of_chain(latency.mean, loaded.spent)
-        yield Row({"calls": calls, "in flight": in_flight}, loaded.rate, latency, parts, loaded.cpu_each)
+        yield Row(
+            {"calls": calls, "in flight": in_flight}, loaded.rate, latency, parts, loaded.cpu_each, loaded.spent.shares
+        )
 
 
 def _ingest(scenario: IngestScenario, experiment: Experiment, service: Stack) -> Iterator[Row]:
@@ -95,13 +98,16 @@ def _ingest(scenario: IngestScenario, experiment: Experiment, service: Stack) ->
         loaded = load.put(service, experiment.world.photos, in_flight=in_flight, seconds=scenario.seconds, turn=turn)
         latency = Latency.of(loaded.latencies)
         parts = stages.of_put(latency.mean, loaded.spent)
-        yield Row({"in flight": in_flight}, loaded.rate, latency, parts, loaded.cpu_each)
+        yield Row({"in flight": in_flight}, loaded.rate, latency, parts, loaded.cpu_each, loaded.spent.shares)
 
 
 def _milvus(scenario: MilvusScenario, service: Stack) -> Iterator[Row]:
     with search_load.filled(service.milvus, scenario.rows) as collection:
         for in_flight in scenario.in_flight:
+            before = Reading.of(service)
             latencies, seconds = search_load.run(collection, in_flight, scenario.seconds)
+            spent = Reading.of(service).since(before)
             latency = Latency.of(latencies)
             parts = stages.Stages(search=latency.mean)
-            yield Row({"rows": scenario.rows, "in flight": in_flight}, len(latencies) / seconds, latency, parts)
+            rate, cpu = len(latencies) / seconds, spent.cpu_each(len(latencies))
+            yield Row({"rows": scenario.rows, "in flight": in_flight}, rate, latency, parts, cpu, spent.shares)
