@@ -32,7 +32,7 @@ def test_figures_and_scenarios_are_reported_and_kept(tmp_path: Path) -> None:
     text = report.write(out, home).read_text()
     assert "| latency | 1.200 | ≤ 1.15 | **no** |" in text
     assert "2 cores of a CPU" in text
-    assert "| unary | 4 | 100.00 | 20.00 |" in text
+    assert "| unary | 4 | 100.0 | 20 |" in text
     kept = {path.name for path in (home / "results").iterdir()}
     assert kept == {"latency.json", "native.json", "native.csv", "native-latency.png", "native-stages.png"}
     assert all(f"results/{name}" in text for name in kept if name.endswith(".png"))

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure as Drawing
 
 from semblance.benchmarks.result import Result, Row
 
+# Inches.
 SIZE = (9.0, 4.5)
+BAR = 0.35
 DPI = 110
 # Of stages and lines; distinguishable for people who are colour-blind (Okabe and Ito, 2008).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#999999", "#D55E00")
@@ -35,16 +37,16 @@ def latency_against_throughput(result: Result, file: Path) -> None:
 
 def stages(result: Result, file: Path) -> None:
     """A bar for each row, stacked from its stages."""
-    drawing = Drawing(figsize=SIZE, layout="constrained")
+    drawing = Drawing(figsize=(SIZE[0], 1.5 + BAR * len(result.rows)), layout="constrained")
     axes = drawing.add_subplot()
-    labels = ["\n".join(f"{name} {value}" for name, value in row.setting.items()) for row in result.rows]
-    bottom = [0.0] * len(labels)
+    labels = [", ".join(f"{name} {value}" for name, value in row.setting.items()) for row in result.rows]
+    left = [0.0] * len(labels)
     for stage, colour in zip(STAGES, COLOURS, strict=False):
         # What is computed as a difference of two means can come out a little below nothing.
-        heights = [max(0.0, 1000 * getattr(row.stages, stage)) for row in result.rows]
-        axes.bar(labels, heights, bottom=bottom, color=colour, label=stage)
-        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    axes.set(ylabel="ms of a request", title=f"{result.name}: where the time goes")
-    axes.tick_params(axis="x", labelsize=7)
+        widths = [max(0.0, 1000 * getattr(row.stages, stage)) for row in result.rows]
+        axes.barh(labels, widths, left=left, color=colour, label=stage)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel="ms of a request", title=f"{result.name}: where the time goes")
     axes.legend(fontsize="small")
     drawing.savefig(file, dpi=DPI)

@@ -49,7 +49,7 @@ def publish(packages: str | Path, repository: Path) -> None:
 def started(
     packages: str | Path, world: World, folder: Path, kind: MilvusKind, settings: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
-    """The service with the world's catalogue indexed, and nothing else in it."""
+    """The service with the world's catalogue indexed, and nothing else in it; each of its photos was searched with."""
     repository = folder / "model_repository"
     publish(packages, repository)
     vectors = milvus.standalone if kind == "standalone" else milvus.lite
@@ -68,6 +68,9 @@ def started(
             for _, outcome in client.put(world.catalogue):
                 if isinstance(outcome, SemblanceError):
                     raise outcome
+            # The first searches load code and open connections.
+            for photo in world.photos:
+                client.search(photo)
         with grpc.insecure_channel(inference.grpc) as channel:
             metadata = service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerMetadata(
                 service_pb2.ServerMetadataRequest()
