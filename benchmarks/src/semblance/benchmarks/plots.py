@@ -48,5 +48,5 @@ def stages(result: Result, file: Path) -> None:
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.invert_yaxis()
     axes.set(xlabel="ms of a request", title=f"{result.name}: where the time goes")
-    axes.legend(fontsize="small")
+    drawing.legend(fontsize="small", loc="outside lower center", ncols=len(STAGES))
     drawing.savefig(file, dpi=DPI)
