@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from semblance.benchmarks import runner
 from semblance.benchmarks.scenario import ChainScenario, ScenarioError, Suite
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,6 +39,15 @@ def test_the_committed_suite_is_valid_and_covers_every_kind() -> None:
     suite = Suite.read(ROOT / "benchmarks" / "scenarios.toml")
     assert {scenario.kind for scenario in suite.scenarios} == {"model", "chain", "native", "ingest", "milvus"}
     assert (suite.packages["fp32"] / "detector" / "model.onnx").is_file()
+
+
+def test_a_scenario_is_not_called_like_a_figure(tmp_path: Path) -> None:
+    assert not runner.FIGURES.keys() & {
+        each.name for each in Suite.read(ROOT / "benchmarks" / "scenarios.toml").scenarios
+    }
+    suite = read(tmp_path, SUITE + CHAIN.replace('"chain"\nkind', '"overhead"\nkind'))
+    with pytest.raises(ScenarioError, match="overhead"):
+        runner.run([], suite, tmp_path / "out", Console(quiet=True))
 
 
 def test_packages_are_relative_to_the_file(tmp_path: Path) -> None:

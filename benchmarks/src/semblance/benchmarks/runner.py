@@ -13,7 +13,7 @@ from semblance.benchmarks.experiment import Experiment
 from semblance.benchmarks.figure import Figure
 from semblance.benchmarks.host import Host
 from semblance.benchmarks.result import Result
-from semblance.benchmarks.scenario import Scenario, Suite
+from semblance.benchmarks.scenario import Scenario, ScenarioError, Suite
 
 # Each measures its figure and is told the command that does so.
 FIGURES: dict[str, Callable[[Experiment, str], Figure]] = {
@@ -28,9 +28,11 @@ class UnknownName(Exception):
 def run(names: Sequence[str], suite: Suite, out: Path, console: Console) -> None:
     """Measures those named, or all, and writes each into `out` when it is done.
 
-    Raises UnknownName before anything is measured.
+    Raises UnknownName, or ScenarioError where a scenario has a figure's name, before anything is measured.
     """
     declared = {scenario.name: scenario for scenario in suite.scenarios}
+    if clash := FIGURES.keys() & declared.keys():
+        raise ScenarioError(f"scenarios have the names of figures: {', '.join(sorted(clash))}; rename them")
     known = [*FIGURES, *declared]
     if unknown := [name for name in names if name not in known]:
         raise UnknownName(f"no figure or scenario is called {', '.join(unknown)}; there are {', '.join(known)}")
