@@ -42,81 +42,33 @@ POOL = 900
 SHARES = (0.06, 0.47, 0.47)
 """How often scenes hold none, one and two items."""
 
+BATCH = 16
+
 VALIDATED = 16
 """Images that Ultralytics itself validates on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of the training."""
+    """One stage of the training; `empty` pictures have nothing in them."""
 
     side: int
-    scene_count: int
-    photo_count: int
+    scenes: int
+    photos: int
     photo_side: int
-    empty_count: int
+    empty: int
     epochs: int
-    batch: int
     rate: float
     warmup: float
 
 
 STAGES = (
-    Stage(
-        side=320,
-        scene_count=1500,
-        photo_count=180,
-        photo_side=448,
-        empty_count=0,
-        epochs=7,
-        batch=16,
-        rate=2e-3,
-        warmup=1.0,
-    ),
-    Stage(
-        side=320,
-        scene_count=1500,
-        photo_count=300,
-        photo_side=448,
-        empty_count=0,
-        epochs=5,
-        batch=16,
-        rate=1e-3,
-        warmup=0.3,
-    ),
-    Stage(
-        side=448,
-        scene_count=240,
-        photo_count=240,
-        photo_side=640,
-        empty_count=0,
-        epochs=2,
-        batch=16,
-        rate=3e-4,
-        warmup=0.2,
-    ),
-    Stage(
-        side=448,
-        scene_count=400,
-        photo_count=120,
-        photo_side=640,
-        empty_count=0,
-        epochs=3,
-        batch=16,
-        rate=4e-4,
-        warmup=0.2,
-    ),
-    Stage(
-        side=448,
-        scene_count=400,
-        photo_count=100,
-        photo_side=640,
-        empty_count=400,
-        epochs=3,
-        batch=16,
-        rate=4e-4,
-        warmup=0.2,
-    ),
+    Stage(side=320, scenes=1500, photos=180, photo_side=448, empty=0, epochs=7, rate=2e-3, warmup=1.0),
+    Stage(side=320, scenes=1500, photos=300, photo_side=448, empty=0, epochs=5, rate=1e-3, warmup=0.3),
+    Stage(side=448, scenes=240, photos=240, photo_side=640, empty=0, epochs=2, rate=3e-4, warmup=0.2),
+    Stage(side=448, scenes=400, photos=120, photo_side=640, empty=0, epochs=3, rate=4e-4, warmup=0.2),
+    Stage(side=448, scenes=600, photos=160, photo_side=640, empty=800, epochs=4, rate=5e-4, warmup=0.2),
+    Stage(side=448, scenes=400, photos=80, photo_side=640, empty=800, epochs=2, rate=3e-4, warmup=0.2),
 )
 
 
@@ -142,12 +94,12 @@ def render(folder: Path, stage: Stage, shelf: Shelf, seed: int) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([COLLECTION, stage.side, seed])
     sides = SIDES[0] * SERVED, SIDES[1] * SERVED
-    with click.progressbar(range(stage.scene_count), label="rendering scenes") as bar:
+    with click.progressbar(range(stage.scenes), label="rendering scenes") as bar:
         for number in bar:
             chosen = shelf.pick(rng, int(rng.choice(len(SHARES), p=SHARES)))
             scene = compose(rng, chosen, (stage.side, stage.side), sides)
             _save(folder, f"scene-{number:05d}", scene.picture, scene.objects, ROOM, rng)
-    with click.progressbar(range(stage.photo_count), label="rendering photos") as bar:
+    with click.progressbar(range(stage.photos), label="rendering photos") as bar:
         for number in bar:
             (item, sprite) = shelf.pick(rng, 1)[0]
             picture, box = photograph(rng, sprite, stage.photo_side)
@@ -156,7 +108,7 @@ def render(folder: Path, stage: Stage, shelf: Shelf, seed: int) -> Path:
             x1, y1, x2, y2 = (float(np.clip(v - start, 0, stage.side)) for v in box)
             objects = (Object("", item.kind, (x1, y1, x2, y2)),)
             _save(folder, f"photo-{number:05d}", picture, objects, STUDIO, rng)
-    for number in range(stage.empty_count):
+    for number in range(stage.empty):
         picture = expose(rng, vista(rng, stage.side, stage.side), ROOM, scale=1.0)
         _save(folder, f"empty-{number:05d}", picture, (), ROOM, rng)
     data = folder / "data.yaml"
@@ -175,13 +127,13 @@ def train(weights: str, data: Path, stage: Stage, folder: Path) -> Path:
         data=str(data),
         imgsz=stage.side,
         epochs=stage.epochs,
-        batch=stage.batch,
+        batch=BATCH,
         optimizer="AdamW",
         lr0=stage.rate,
         cos_lr=True,
         warmup_epochs=stage.warmup,
         warmup_bias_lr=0.0,
-        nbs=stage.batch,
+        nbs=BATCH,
         mosaic=0.0,
         scale=0.15,
         degrees=0.0,
@@ -215,7 +167,7 @@ def main(work: Path, out: Path, weights: str, first_stage: int, threads: int, se
     cv2.setNumThreads(threads)
     shelf = Shelf(POOL)
     for number, stage in list(enumerate(STAGES, 1))[first_stage - 1 :]:
-        click.echo(f"stage at {stage.side} pixels: {stage.scene_count} scenes, {stage.photo_count} photos")
+        click.echo(f"stage at {stage.side} pixels: {stage.scenes} scenes, {stage.photos} photos")
         data = render(work / f"data-{number}", stage, shelf, seed + number)
         weights = str(train(weights, data, stage, work / f"stage-{number}"))
         out.write_bytes(Path(weights).read_bytes())

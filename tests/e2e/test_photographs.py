@@ -28,6 +28,7 @@ SCIKIT_IMAGE = (
     "ihc.png",
     "moon.png",
     "motorcycle_left.png",
+    "page.png",
     "retina.jpg",
     "rocket.jpg",
 )
@@ -52,17 +53,26 @@ def jpeg(image: Image.Image, quality: int = 92, orientation: int | None = None) 
     return file.getvalue()
 
 
-def cropped(image: Image.Image) -> Image.Image:
-    """Without 5 % at each side."""
-    x, y = round(image.width * 0.05), round(image.height * 0.05)
+def cropped(image: Image.Image, share: float = 0.05) -> Image.Image:
+    """Without a share of it at each side."""
+    x, y = round(image.width * share), round(image.height * share)
     return image.crop((x, y, image.width - x, image.height - y))
+
+
+def resized(image: Image.Image, scale: float = 0.6) -> Image.Image:
+    return image.resize((round(image.width * scale), round(image.height * scale)))
+
+
+def rotated(image: Image.Image, degrees: float = 4) -> Image.Image:
+    return image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="grey")
 
 
 CHANGES: dict[str, Callable[[Image.Image], bytes]] = {
     "recompressed": lambda image: jpeg(image, quality=40),
-    "resized": lambda image: jpeg(image.resize((round(image.width * 0.6), round(image.height * 0.6)))),
-    "rotated": lambda image: jpeg(image.rotate(4, Image.Resampling.BICUBIC, fillcolor="grey")),
+    "resized": lambda image: jpeg(resized(image)),
+    "rotated": lambda image: jpeg(rotated(image)),
     "cropped": lambda image: jpeg(cropped(image)),
+    "all of it": lambda image: jpeg(resized(cropped(rotated(image, 2), 0.03), 0.75), quality=60),
 }
 
 
@@ -79,13 +89,12 @@ def first_hits(result: SearchResult) -> set[str]:
     return {found.hits[0].item_id for found in result.objects}
 
 
-# The demo's detector, which knows drawings only, takes parts of these for items, and other parts of a changed copy.
-MISTAKEN = {"camera.png", "rocket.jpg", "zidane.jpg"}
+# The demo's detector takes the coins for badges, and not the same ones in every copy.
+MISTAKEN = pytest.mark.xfail(reason="the demo's detector sees other coins of the copy as badges", strict=False)
 
 
 def photographs() -> list[ParameterSet]:
-    mistaken = pytest.mark.xfail(reason="the demo's detector sees other parts of the copy as items", strict=False)
-    return [pytest.param(path, id=path.name, marks=[mistaken] if path.name in MISTAKEN else []) for path in paths()]
+    return [pytest.param(path, id=path.name, marks=[MISTAKEN] if path.stem == "coins" else []) for path in paths()]
 
 
 @pytest.mark.parametrize("change", CHANGES)
