@@ -78,7 +78,13 @@ def check_detector(
         lowered = Thresholds(_telling_score(detector, gallery, thresholds), thresholds.iou)
         expected = _detect(detector, gallery, lowered, progress)
         telling = _with_score_threshold(model, lowered.score)
-        _compare_detections(detector, telling, expected, gallery, lowered, parity, progress)
+        try:
+            _compare_detections(detector, telling, expected, gallery, lowered, parity, progress)
+        except GateFailed as error:
+            raise GateFailed(
+                f"{error}; compared down to a score of {lowered.score:.2g}, as there are pictures in which the network "
+                "finds nothing: rounding decides what suppresses what down there, so give --images with its objects"
+            ) from None
         parity.figures["lowered_score_threshold"] = lowered.score
     if not parity.figures["boxes"]:
         raise GateFailed("not one box was compared, so nothing is known about the graph; give --images with objects")
