@@ -76,6 +76,18 @@ def swapped(wanted: Rows, found: Rows, candidates: Rows) -> NDArray[np.bool_]:
     return kept & tied(wanted[:, 4], found[:, 4])
 
 
+def average_precision(scores: Rows, right: NDArray[np.bool_], truths: int) -> float:
+    """Area under the precision-recall curve of detections [N] of one class, in any order (PASCAL VOC 2010).
+
+    >>> average_precision(np.array([0.9, 0.5]), np.array([True, False]), 2)
+    0.5
+    """
+    hits = right[np.argsort(-scores, kind="stable")].cumsum()
+    precision = hits / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((np.diff(hits / truths, prepend=0) * envelope).sum())
+
+
 def _corners(boxes: Rows) -> NDArray[np.float64]:
     """Upper left and lower right corners [2,N,2], of boxes that are inside out too."""
     pairs = boxes[:, :4].astype(np.float64).reshape(-1, 2, 2)

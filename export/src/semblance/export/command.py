@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 
 from semblance.export import repository as model_repository
-from semblance.export.contract import DETECTOR, EMBEDDER, Contract
+from semblance.export.contract import DETECTOR, EMBEDDER, Contract, Precision, embedder_of
 from semblance.export.errors import ExportError
-from semblance.v1.manifest_pb2 import Manifest
 
 if TYPE_CHECKING:
     from semblance.export.gallery import Gallery
-    from semblance.export.gate import Progress as Report
+    from semblance.export.package import Package
+    from semblance.export.session import Progress as Report
 
 TORCH_ONLY = {"onnxruntime", "torch", "torchvision", "ultralytics"}
 
@@ -57,6 +58,82 @@ version_option: Decorator = click.option(
 )
 
 
+precision_option: Decorator = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="What the network computes in: fp16 for GPUs, int8 for CPUs and GPUs. Other than fp32 needs --calibrate.",
+)
+
+calibrate_option: Decorator = click.option(
+    "--calibrate",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of what the model will see, some hundreds: photos for a detector, crops or photos of items for an "
+    "embedder. Reduced precision and projections are learnt from one half of it and judged on the other.",
+)
+
+project_option: Decorator = click.option(
+    "--project",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Give vectors of N numbers, principal components learnt from --calibrate, which needs more than 2 N pictures.",
+)
+
+whiten_option: Decorator = click.option(
+    "--whiten", is_flag=True, help="With --project: give each component the same variance."
+)
+
+output_option: Decorator = click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write model.onnx and manifest.json into this folder, and publish nothing.",
+)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What is done to a traced network before it is delivered. Checked when made."""
+
+    precision: Precision
+    calibrate: Path | None
+    project: int | None = None
+    whiten: bool = False
+
+    def __post_init__(self) -> None:
+        if self.whiten and self.project is None:
+            raise click.UsageError("--whiten is about the components of a projection; give --project N too")
+        asked = "--project" if self.project else f"--precision {self.precision}"
+        if not self.is_needed and self.calibrate:
+            raise click.UsageError("--calibrate is for --project and for a --precision other than fp32")
+        if self.is_needed and not self.calibrate:
+            raise click.UsageError(
+                f"{asked} is learnt from pictures of what the model will see and judged on them; give a folder of some "
+                "hundreds with --calibrate"
+            )
+
+    @property
+    def is_needed(self) -> bool:
+        return self.precision != "fp32" or self.project is not None
+
+    def apply(self, package: Package, report: Report) -> Package:
+        from semblance.export import gallery, reduction
+
+        contract = package.contract
+
+        def pictures(limit: int) -> Gallery:
+            assert self.calibrate is not None
+            return gallery.calibration(self.calibrate, limit, contract.input.dims[0], contract.pad_value)
+
+        if self.project is not None:
+            few = pictures(reduction.PROJECTION_PICTURES)
+            package = reduction.project(package, self.project, self.whiten, few, report)
+        if self.precision != "fp32":
+            few = pictures(reduction.PRECISION_PICTURES[contract.model])
+            package = reduction.reduce(package, self.precision, few, report)
+        return package
+
+
 def export_options(contract: Contract) -> Decorator:
     """The options that both models have, in the order of `--help`."""
     options: list[Decorator] = [
@@ -68,10 +145,14 @@ def export_options(contract: Contract) -> Decorator:
             show_default=True,
             help="The largest batch; the gate compares every size up to it.",
         ),
+        precision_option,
+        *([project_option, whiten_option] if contract is EMBEDDER else []),
+        calibrate_option,
         click.option(
             "--int8-weights",
             is_flag=True,
-            help="Round convolution weights to int8 per channel: a quarter of the bytes, arithmetic in fp32.",
+            help="Store convolution weights rounded to int8 per channel: a quarter of the bytes in the exported "
+            "folder, arithmetic in fp32.",
         ),
         click.option(
             "--images",
@@ -80,11 +161,7 @@ def export_options(contract: Contract) -> Decorator:
         ),
         repository_option,
         version_option,
-        click.option(
-            "--output",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Write model.onnx and manifest.json into this folder, and publish nothing.",
-        ),
+        output_option,
     ]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,6 +205,8 @@ def detector(
     iou_threshold: float,
     random_seed: int | None,
     max_batch_size: int,
+    precision: Precision,
+    calibrate: Path | None,
     int8_weights: bool,
     images: Path | None,
     repository: Path,
@@ -139,19 +218,18 @@ def detector(
         raise click.UsageError(
             "an architecture (.yaml) has random weights and needs --random-seed; trained weights (.pt) take none"
         )
-    with refusals(), shown_progress() as report:
+    reduction = Reduction(precision, calibrate)
+    check_storage(int8_weights, reduction)
+    with refusals(), shown_progress() as report, delivery(DETECTOR, repository, version, output) as deliver:
+        from semblance.export import conversion
         from semblance.export import detector as detectors
-        from semblance.export import package
 
         report("loading the weights", 0, 1)
         source = detectors.load(weights) if random_seed is None else detectors.random(weights, random_seed)
         gallery = pictures(DETECTOR, images, max_batch_size)
         thresholds = detectors.Thresholds(score_threshold, iou_threshold)
-
-        def write(folder: Path) -> Manifest:
-            return package.write_detector(folder, source, gallery, thresholds, store_int8=int8_weights, progress=report)
-
-        deliver(write, repository, version, output)
+        package = conversion.convert_detector(source, gallery, thresholds, store_int8=int8_weights, progress=report)
+        deliver(reduction.apply(package, report))
 
 
 @export.command()
@@ -165,6 +243,10 @@ def embedder(
     weights: Path | None,
     random_seed: int | None,
     max_batch_size: int,
+    precision: Precision,
+    project: int | None,
+    whiten: bool,
+    calibrate: Path | None,
     int8_weights: bool,
     images: Path | None,
     repository: Path,
@@ -174,9 +256,12 @@ def embedder(
     """Export a ResNet-50 embedder."""
     if weights is not None and random_seed is not None:
         raise click.UsageError("--weights and --random-seed exclude each other")
-    with refusals(), shown_progress() as report:
+    reduction = Reduction(precision, calibrate, project, whiten)
+    check_storage(int8_weights, reduction)
+    contract = embedder_of(project) if project else EMBEDDER
+    with refusals(), shown_progress() as report, delivery(contract, repository, version, output) as deliver:
+        from semblance.export import conversion
         from semblance.export import embedder as embedders
-        from semblance.export import package
 
         report("loading the weights", 0, 1)
         if random_seed is not None:
@@ -184,11 +269,45 @@ def embedder(
         else:
             source = embedders.official() if weights is None else embedders.load(weights)
         gallery = pictures(EMBEDDER, images, max_batch_size)
+        package = conversion.convert_embedder(source, gallery, store_int8=int8_weights, progress=report)
+        deliver(reduction.apply(package, report))
 
-        def write(folder: Path) -> Manifest:
-            return package.write_embedder(folder, source, gallery, store_int8=int8_weights, progress=report)
 
-        deliver(write, repository, version, output)
+@export.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@precision_option
+@project_option
+@whiten_option
+@calibrate_option
+@repository_option
+@version_option
+@output_option
+def reduced(
+    folder: Path,
+    precision: Precision,
+    project: int | None,
+    whiten: bool,
+    calibrate: Path | None,
+    repository: Path,
+    version: int | None,
+    output: Path | None,
+) -> None:
+    """Export what FOLDER holds in fp32 at another precision, or projected.
+
+    FOLDER is a published version or what `--output` wrote. Its weights are not needed.
+    """
+    reduction = Reduction(precision, calibrate, project, whiten)
+    if not reduction.is_needed:
+        raise click.UsageError("nothing to reduce: give --precision or --project")
+    with refusals(), shown_progress() as report:
+        from semblance.export import package
+
+        source = package.read(folder)
+        if project is not None and source.contract.model == "detector":
+            raise click.UsageError(f"{folder} holds a detector; --project is for embedders")
+        contract = embedder_of(project) if project else source.contract
+        with delivery(contract, repository, version, output) as deliver:
+            deliver(reduction.apply(source, report))
 
 
 @click.command()
@@ -212,18 +331,37 @@ def pictures(contract: Contract, folder: Path | None, count: int) -> Gallery:
     )
 
 
-def deliver(write: Callable[[Path], Manifest], repository: Path, version: int | None, output: Path | None) -> None:
-    """Writes an exported folder to `output`, or aside to publish it, and shows what came of it."""
+def check_storage(int8_weights: bool, reduction: Reduction) -> None:
+    if int8_weights and reduction.is_needed:
+        raise click.UsageError(
+            "--int8-weights stores a whole network that computes in fp32; it does not go with --precision or --project"
+        )
+
+
+@contextmanager
+def delivery(
+    contract: Contract, repository: Path, version: int | None, output: Path | None
+) -> Iterator[Callable[[Package], None]]:
+    """What writes a package to `output`, or publishes it, and shows what came of it.
+
+    That a version of this contract fits into the repository is checked at once, before the work of minutes.
+    """
     started = time.monotonic()
-    if output is not None:
-        if version is not None:
-            raise click.UsageError("--output publishes nothing, so it takes no --version")
-        show(model_repository.Published(output, write(output), is_new=True), time.monotonic() - started)
-        return
-    with tempfile.TemporaryDirectory(prefix="semblance-export-") as folder:
-        write(Path(folder))
-        published = model_repository.publish(Path(folder), repository, version)
-    show(published, time.monotonic() - started)
+    if output is not None and version is not None:
+        raise click.UsageError("--output publishes nothing, so it takes no --version")
+    if output is None:
+        model_repository.check_fits(repository, contract)
+
+    def deliver(package: Package) -> None:
+        if output is not None:
+            published = model_repository.Published(output, package.write(output), is_new=True)
+        else:
+            with tempfile.TemporaryDirectory(prefix="semblance-export-") as folder:
+                package.write(Path(folder))
+                published = model_repository.publish(Path(folder), repository, version)
+        show(published, time.monotonic() - started)
+
+    yield deliver
 
 
 @contextmanager

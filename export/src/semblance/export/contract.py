@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ModelName = Literal["detector", "embedder"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
@@ -60,3 +61,8 @@ EMBEDDER = Contract(
 )
 
 CONTRACTS: dict[str, Contract] = {contract.model: contract for contract in (DETECTOR, EMBEDDER)}
+
+
+def embedder_of(dims: int) -> Contract:
+    """The contract of an embedder whose vectors are projected to `dims` numbers."""
+    return replace(EMBEDDER, output=replace(EMBEDDER.output, dims=(dims,)))

@@ -45,8 +45,7 @@ class Embedder:
 
     def graph(self, *, store_int8: bool) -> onnx.ModelProto:
         """The whole embedder: UINT8 [B,224,224,3] to FP32 [B,2048]."""
-        trunk = folding.fold_batch_norms(self.trunk) if store_int8 else self.trunk
-        model = tracing.trace(_Graph(trunk).eval(), EMBEDDER, [EMBEDDER.output.name])
+        model = tracing.trace(_Graph(self.trunk).eval(), EMBEDDER, [EMBEDDER.output.name])
         tracing.declare_output(model, EMBEDDER)
         if store_int8:
             int8_weights.store(model)

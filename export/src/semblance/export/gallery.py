@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,17 @@ class Gallery:
     names: tuple[str, ...]
     pixels: NDArray[np.uint8]
 
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+
+
+LEARNT, JUDGED = slice(0, None, 2), slice(1, None, 2)
+"""Of calibration pictures every other one is learnt from; the rest, which a model was not fitted to, judges it."""
+
+LEAST_CALIBRATION = 20
+"""Half of them say whether a graph is broken; what it loses in answers takes hundreds."""
+
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -35,14 +47,38 @@ def photographs(folder: Path, count: int, size: int, pad_value: int) -> Gallery:
     Raises:
         ExportError: the folder holds fewer.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = _pictures(folder)
     if len(paths) < count:
         raise ExportError(
             f"{folder} holds {len(paths)} pictures, and the gate needs {count}, one for each place of the largest "
             "batch. Add pictures, lower --max-batch-size, or leave --images out to compare on drawn ones."
         )
-    pixels = [_letterbox(path, size, pad_value) for path in paths[:count]]
-    return Gallery(tuple(path.name for path in paths[:count]), np.stack(pixels))
+    return _read(paths[:count], size, pad_value)
+
+
+def calibration(folder: Path, limit: int, size: int, pad_value: int) -> Gallery:
+    """Up to `limit` pictures of a folder, spread evenly over their names, letterboxed.
+
+    Raises:
+        ExportError: there are too few.
+    """
+    paths = _pictures(folder)
+    if len(paths) < LEAST_CALIBRATION:
+        raise ExportError(
+            f"{folder} holds {len(paths)} pictures, and calibration needs {LEAST_CALIBRATION}, better some hundreds: "
+            "of what the model will see, since its numbers are scaled to them. Add pictures."
+        )
+    count = min(limit, len(paths))
+    return _read([paths[place * len(paths) // count] for place in range(count)], size, pad_value)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def _read(paths: list[Path], size: int, pad_value: int) -> Gallery:
+    pixels = np.stack([_letterbox(path, size, pad_value) for path in paths])
+    return Gallery(tuple(path.name for path in paths), pixels)
 
 
 def _draw(random: np.random.Generator, size: int) -> NDArray[np.uint8]:

@@ -6,12 +6,11 @@ largest, on ONNX Runtime's CPU provider. A graph that mixes images up, or treats
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -21,6 +20,7 @@ from semblance.export.detector import Detector, Thresholds
 from semblance.export.embedder import Embedder
 from semblance.export.errors import GateFailed
 from semblance.export.gallery import Gallery
+from semblance.export.session import Progress, open_session
 
 MIN_IOU = boxes.SAME
 MAX_SCORE_DIFFERENCE = boxes.TIE
@@ -29,9 +29,6 @@ MIN_COSINE_REDUCED = 0.999
 
 # Where nothing passes the threshold in some picture, it is lowered until each has this many boxes.
 MIN_BOXES = 5
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done, and of how much."""
 
 
 @dataclass
@@ -175,7 +172,7 @@ def _embed(embedder: Embedder, gallery: Gallery, progress: Progress) -> NDArray[
 
 def _places(model: onnx.ModelProto, gallery: Gallery, progress: Progress) -> Iterator[_Place]:
     """Every batch size, each on the next pictures, around and around; no batch has a picture twice."""
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model)
     name = session.get_inputs()[0].name
     count = len(gallery.pixels)
     start, done = 0, 0

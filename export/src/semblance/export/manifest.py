@@ -9,7 +9,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from semblance.export.contract import CONTRACTS, MANIFEST_FILE, Contract, Tensor
+from semblance.export.contract import CONTRACTS, MANIFEST_FILE, Contract, Tensor, embedder_of
 from semblance.export.errors import ContractError, DigestMismatch
 from semblance.v1.manifest_pb2 import Manifest
 
@@ -75,7 +75,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def contract_of(manifest: Manifest) -> Contract:
-    """The contract that the manifest says its model meets.
+    """The contract that the manifest says its model meets: an embedder's has the length of its vectors.
 
     Raises:
         ContractError: it names no model of ours, or other tensors.
@@ -83,6 +83,8 @@ def contract_of(manifest: Manifest) -> Contract:
     contract = CONTRACTS.get(manifest.model)
     if contract is None:
         raise ContractError(f"the manifest is of the model {manifest.model!r}; expected one of {', '.join(CONTRACTS)}")
+    if manifest.model == "embedder" and len(manifest.output.dims) == 1 and manifest.output.dims[0]:
+        contract = embedder_of(manifest.output.dims[0])
     for role, found, tensor in (
         ("input", manifest.input, contract.input),
         ("output", manifest.output, contract.output),

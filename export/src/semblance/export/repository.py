@@ -24,7 +24,7 @@ from pathlib import Path
 import onnx
 
 from semblance.export import graph, int8_weights, manifest, model_config
-from semblance.export.contract import MODEL_FILE
+from semblance.export.contract import MODEL_FILE, Contract
 from semblance.export.errors import ContractError, VersionExists
 from semblance.v1.manifest_pb2 import Manifest
 
@@ -48,7 +48,8 @@ def publish(exported: Path, repository: Path, version: int | None = None) -> Pub
     version is named and one with the same bytes stands, that one is given back.
 
     Raises:
-        ContractError: the folder holds no model that meets its contract.
+        ContractError: the folder holds no model that meets its contract, or one with other dimensions than the
+            versions that stand.
         DigestMismatch: the model's bytes are not those of the manifest.
         VersionExists: the version named is there.
     """
@@ -59,6 +60,7 @@ def publish(exported: Path, repository: Path, version: int | None = None) -> Pub
     home = repository / contract.model
     home.mkdir(parents=True, exist_ok=True)
     with _lock(home):
+        check_fits(repository, contract)
         standing = versions(home)
         if version in standing:
             raise VersionExists(
@@ -78,6 +80,20 @@ def publish(exported: Path, repository: Path, version: int | None = None) -> Pub
             staging.rename(folder)
             _flush(home)
     return Published(folder, staged, is_new=True)
+
+
+def check_fits(repository: Path, contract: Contract) -> None:
+    """Raises ContractError where versions with another output stand: Triton has one configuration for all versions of
+    a model, and it names the output's dimensions."""
+    home = repository / contract.model
+    for number in versions(home) if home.is_dir() else []:
+        standing = manifest.contract_of(manifest.read(home / str(number)))
+        if standing.output != contract.output:
+            raise ContractError(
+                f"{home / str(number)} gives vectors of {standing.output.dims[0]} numbers, and the new version gives "
+                f"{contract.output.dims[0]}; Triton serves one length for all versions of a model. Publish it with "
+                "--repository into another model repository."
+            )
 
 
 def versions(home: Path) -> list[int]:
@@ -117,7 +133,8 @@ def _is_same(published: Manifest, staged: Manifest) -> bool:
 def _write(staging: Path, model: onnx.ModelProto, exported: Path, staged: Manifest) -> None:
     """Writes model and manifest, completes the manifest, flushes both to disk and reads the model back."""
     file = staging / MODEL_FILE
-    if int8_weights.expand(model):
+    # At precision int8 the graph computes with its integers.
+    if staged.precision != "int8" and int8_weights.expand(model):
         file.write_bytes(model.SerializeToString(deterministic=True))
         staged.exported_file.CopyFrom(staged.model_file)
         staged.model_file.CopyFrom(manifest.file_entry(file))

@@ -191,6 +191,55 @@ class Manifest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Calibration(_message.Message):
+        """The pictures that a reduced precision or a projection was learnt from and judged on. Unset where neither is there."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        IMAGES_FIELD_NUMBER: _builtins.int
+        SHA256_FIELD_NUMBER: _builtins.int
+        images: _builtins.int
+        sha256: _builtins.str
+        """SHA-256 of the pixels that the network saw, picture by picture in order of name."""
+        def __init__(
+            self,
+            *,
+            images: _builtins.int = ...,
+            sha256: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "sha256", b"sha256"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Projection(_message.Message):
+        """Of an embedder: the principal components that its vectors were projected to. `output` says how many."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FROM_DIMS_FIELD_NUMBER: _builtins.int
+        WHITENED_FIELD_NUMBER: _builtins.int
+        EXPLAINED_VARIANCE_FIELD_NUMBER: _builtins.int
+        from_dims: _builtins.int
+        whitened: _builtins.bool
+        explained_variance: _builtins.float
+        """The share of the variance that they keep, from 0 to 1."""
+        def __init__(
+            self,
+            *,
+            from_dims: _builtins.int = ...,
+            whitened: _builtins.bool = ...,
+            explained_variance: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["explained_variance", b"explained_variance", "from_dims", b"from_dims", "whitened", b"whitened"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PUBLISHED_AT_FIELD_NUMBER: _builtins.int
@@ -209,6 +258,9 @@ class Manifest(_message.Message):
     SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
     IOU_THRESHOLD_FIELD_NUMBER: _builtins.int
     EXPORTED_FILE_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    FP32_BLOCKS_FIELD_NUMBER: _builtins.int
+    PROJECTION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`detector` or `embedder`."""
     version: _builtins.int
@@ -251,6 +303,14 @@ class Manifest(_message.Message):
     def exported_file(self) -> Global___Manifest.File:
         """Set where publishing wrote int8 weights out as fp32: the file as it was exported."""
 
+    @_builtins.property
+    def calibration(self) -> Global___Manifest.Calibration: ...
+    @_builtins.property
+    def fp32_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where `precision` is int8: the blocks of the network that cost too much there and compute in fp32."""
+
+    @_builtins.property
+    def projection(self) -> Global___Manifest.Projection: ...
     def __init__(
         self,
         *,
@@ -272,10 +332,13 @@ class Manifest(_message.Message):
         score_threshold: _builtins.float = ...,
         iou_threshold: _builtins.float = ...,
         exported_file: Global___Manifest.File | None = ...,
+        calibration: Global___Manifest.Calibration | None = ...,
+        fp32_blocks: _abc.Iterable[_builtins.str] | None = ...,
+        projection: Global___Manifest.Projection | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["exported_file", b"exported_file", "input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "exported_file", b"exported_file", "input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "projection", b"projection", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "exported_file", b"exported_file", "input", b"input", "iou_threshold", b"iou_threshold", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "published_at", b"published_at", "score_threshold", b"score_threshold", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "class_names", b"class_names", "exported_file", b"exported_file", "fp32_blocks", b"fp32_blocks", "input", b"input", "iou_threshold", b"iou_threshold", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "projection", b"projection", "published_at", b"published_at", "score_threshold", b"score_threshold", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,55 @@
+"""The blocks of a traced network: what may compute at reduced precision, and what has to stay in fp32.
+
+The tracer names a node for the module that it came from: `/trunk/layer1/layer1.0/conv1/Conv` in an embedder,
+`/network/model.4/m.0/cv1/conv/Conv` in a detector. Whatever lies outside `trunk` and `network` scales pixels,
+suppresses boxes or normalises vectors, and stays in fp32.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+import onnx
+
+from semblance.export.contract import Contract
+from semblance.export.errors import ContractError
+
+NETWORK = {"embedder": "trunk", "detector": "network"}
+
+# In Ultralytics' heads: the layers that predict distances and classes, one sequence for each scale. What else is in a
+# head turns their numbers into boxes in pixels, which eight bits can't count.
+HEAD_LAYERS = re.compile(r"(one2one_)?cv\d+\.\d+")
+
+
+def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]]:
+    """Names of nodes by block, in the graph's order.
+
+    A block is a module of the network's first level (`model.4`) or of its second (`layer1.0`); a YOLO head has one for
+    each branch and scale (`model.22/cv2.0`).
+
+    Raises:
+        ContractError: the graph was not traced by `semblance export`.
+    """
+    scopes = {node.name: node.name.split("/")[1:-1] for node in model.graph.node if node.name}
+    network = {name: scope[1:] for name, scope in scopes.items() if scope[:1] == [NETWORK[contract.model]]}
+    blocks: dict[str, list[str]] = defaultdict(list)
+    head = max((_number(scope[0]) for scope in network.values() if scope), default=-1)
+    for name, scope in network.items():
+        if contract.model == "detector" and scope and _number(scope[0]) == head:
+            if len(scope) > 1 and HEAD_LAYERS.fullmatch(scope[1]):
+                blocks["/".join(scope[:2])].append(name)
+        elif scope:
+            # A sequence repeats its name in those of its members: layer1/layer1.0.
+            nested = len(scope) > 1 and scope[1].startswith(f"{scope[0]}.")
+            blocks[scope[1] if nested else scope[0]].append(name)
+    if not blocks:
+        raise ContractError(
+            f"the graph has no nodes named /{NETWORK[contract.model]}/…, so its layers can't be told from what decodes "
+            "their output. Export the weights with `semblance export`."
+        )
+    return dict(blocks)
+
+
+def _number(module: str) -> int:
+    return int(module.rpartition(".")[2]) if module.startswith("model.") else -1

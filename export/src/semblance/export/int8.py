@@ -1,0 +1,62 @@
+"""Static quantisation to int8: the graph computes in integers on every backend that reads ONNX.
+
+Activations are UINT8 with one scale a tensor, between the least and the greatest value seen on the calibration
+pictures; weights are INT8 with one scale an output channel. Unsigned activations, because x86's integer dot product
+(VNNI) multiplies unsigned by signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+# Kinds of nodes that have integer kernels, or only move numbers. Others (softmax, means) stay in fp32 inside a block:
+# above all the mean over a picture's places, whose 2048 numbers are the vector.
+OPERATORS = ("Add", "Concat", "Conv", "MaxPool", "Mul", "Relu", "Resize", "Sigmoid", "Slice", "Split")
+
+CALIBRATION_BATCH = 4
+
+
+class Quantiser:
+    """Quantises any nodes of one graph; the pictures are looked at once, whatever is then asked for."""
+
+    def __init__(self, model: onnx.ModelProto, pixels: NDArray[np.uint8], folder: Path) -> None:
+        """`pixels`: UINT8 [N,…], the graph's input. `folder` is empty, and holds the graph and the ranges found."""
+        self._input = model.graph.input[0].name
+        self._pixels = pixels
+        self._source, self._ranges, self._result = (folder / name for name in ("fp32.onnx", "ranges.json", "int8.onnx"))
+        prepared = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        # The sign by which the library knows that what it wants done before is done: inference of shapes.
+        onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
+        onnx.save(prepared, self._source)
+
+    def quantise(self, nodes: Collection[str]) -> onnx.ModelProto:
+        """A copy of the graph in which the nodes named compute in int8."""
+        quantize_static(
+            self._source,
+            self._result,
+            _Reader(self._input, self._pixels),
+            calibration_cache_path=self._ranges,
+            op_types_to_quantize=list(OPERATORS),
+            nodes_to_quantize=list(nodes),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantised = onnx.load(self._result)
+        del quantised.metadata_props[:], quantised.graph.value_info[:]
+        return quantised
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the checks run without onnxruntime
+    def __init__(self, name: str, pixels: NDArray[np.uint8]) -> None:
+        starts = range(0, len(pixels), CALIBRATION_BATCH)
+        self._batches = iter([{name: pixels[start : start + CALIBRATION_BATCH]} for start in starts])
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        return next(self._batches, None)

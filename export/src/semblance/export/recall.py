@@ -1,0 +1,56 @@
+"""Recall@1 on pictures that have no labels: does a disturbed copy of a picture find the picture among all?"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from semblance.export.gallery import JUDGED, Gallery
+
+# A copy is turned by up to this many degrees either way, cut to at least this share of its side at a random place, made
+# darker or lighter by up to this share, and stored as a JPEG of this quality: about what a second photo changes.
+MAX_TURN = 15.0
+MIN_SIDE = 0.75
+MAX_LIGHT = 0.3
+JPEG_QUALITY = 50
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """A gallery's pictures, and after them a copy of each that judges: UINT8 [N+M,size,size,3]."""
+
+    names: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    count: int
+    """N, how many are no copies."""
+
+    @classmethod
+    def of(cls, gallery: Gallery, pad_value: int) -> Retrieval:
+        """The same copies for the same pictures."""
+        judging = gallery.pixels[JUDGED]
+        copies = [_disturb(picture, pad_value, np.random.default_rng(n)) for n, picture in enumerate(judging)]
+        names = *gallery.names, *(f"the disturbed copy of {name}" for name in gallery.names[JUDGED])
+        return cls(names, np.concatenate([gallery.pixels, copies]), len(gallery.names))
+
+    def recall_at_1(self, vectors: NDArray[np.float32]) -> float:
+        """The share of copies whose nearest picture is their original, by vectors [N+M,dim], L2-normalised."""
+        pictures, copies = vectors[: self.count], vectors[self.count :]
+        originals = np.arange(self.count)[JUDGED]
+        return float(np.mean((copies @ pictures.T).argmax(axis=1) == originals))
+
+
+def _disturb(picture: NDArray[np.uint8], pad_value: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    size = picture.shape[0]
+    turn = random.uniform(-MAX_TURN, MAX_TURN)
+    image = Image.fromarray(picture).rotate(turn, Image.Resampling.BILINEAR, fillcolor=(pad_value,) * 3)
+    side = size * random.uniform(MIN_SIDE, 1)
+    left, top = random.uniform(0, size - side, 2)
+    image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    image = ImageEnhance.Brightness(image).enhance(random.uniform(1 - MAX_LIGHT, 1 + MAX_LIGHT))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=JPEG_QUALITY)
+    return np.asarray(Image.open(file))
