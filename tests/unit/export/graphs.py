@@ -14,19 +14,19 @@ from semblance.export.contract import DETECTOR, EMBEDDER, IR_VERSION, MODEL_FILE
 from semblance.v1.manifest_pb2 import Manifest
 
 
-def embedder(seed: int = 0) -> onnx.ModelProto:
+def embedder(seed: int = 0, contract: Contract = EMBEDDER) -> onnx.ModelProto:
     """Averages 56x56 blocks, one convolution, and the average of its places, normalised."""
-    weights = np.random.default_rng(seed).normal(size=(2048, 3, 1, 1)).astype(np.float32)
+    weights = np.random.default_rng(seed).normal(size=(*contract.output.dims, 3, 1, 1)).astype(np.float32)
     nodes = [
         helper.make_node("Transpose", ["crop"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("AveragePool", ["pixels"], ["blocks"], kernel_shape=[56, 56], strides=[56, 56]),
-        helper.make_node("Conv", ["blocks", "weights"], ["features"]),
+        helper.make_node("Conv", ["blocks", "weights"], ["features"], name="/trunk/conv/Conv"),
         helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["vector"]),
         helper.make_node("LpNormalization", ["vector"], ["embedding"], axis=1, p=2),
     ]
-    return _model(EMBEDDER, nodes, {"weights": weights})
+    return _model(contract, nodes, {"weights": weights})
 
 
 def detector() -> onnx.ModelProto:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from semblance.export import int8_weights, manifest, repository
-from semblance.export.contract import DETECTOR, EMBEDDER
+from semblance.export.contract import DETECTOR, EMBEDDER, embedder_of
 from semblance.export.errors import ContractError, DigestMismatch, VersionExists
 from tests.unit.export import graphs
 
@@ -108,6 +110,43 @@ def test_a_symbolic_output_dimension_is_refused(tmp_path: Path, models: Path) ->
     folder = graphs.exported(tmp_path / "symbolic", EMBEDDER, model)
     with pytest.raises(ContractError, match=r"embedding FP32 \[batch,size\]; expected embedding FP32 \[batch,2048\]"):
         repository.publish(folder, models)
+
+
+SHORT = embedder_of(512)
+
+
+def test_a_projected_embedder_is_configured_with_its_own_length(tmp_path: Path, models: Path) -> None:
+    folder = graphs.exported(tmp_path / "projected", SHORT, graphs.embedder(contract=SHORT))
+    repository.publish(folder, models)
+    config = text_format.Parse((models / "embedder" / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert list(config.output[0].dims) == [512]
+
+
+def test_a_version_of_another_length_is_refused_beside_those_that_stand(
+    folder: Path, tmp_path: Path, models: Path
+) -> None:
+    repository.publish(folder, models)
+    other = graphs.exported(tmp_path / "projected", SHORT, graphs.embedder(contract=SHORT))
+    with pytest.raises(ContractError, match="2048 numbers, and the new version gives 512"):
+        repository.publish(other, models)
+    assert repository.versions(models / "embedder") == [1]
+
+
+def test_a_graph_of_another_length_than_its_manifest_says_is_refused(tmp_path: Path, models: Path) -> None:
+    folder = graphs.exported(tmp_path / "lying", SHORT, graphs.embedder())
+    with pytest.raises(ContractError, match=r"embedding FP32 \[batch,2048\]; expected embedding FP32 \[batch,512\]"):
+        repository.publish(folder, models)
+
+
+def test_integers_that_a_graph_computes_with_stay_integers(tmp_path: Path, models: Path) -> None:
+    model = graphs.embedder()
+    int8_weights.store(model)
+    folder = graphs.exported(tmp_path / "int8", EMBEDDER, model)
+    described = manifest.read(folder)
+    described.precision = "int8"
+    manifest.write(described, folder)
+    published = repository.publish(folder, models)
+    assert (published.folder / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
 def test_int8_weights_are_published_as_the_fp32_numbers_they_stand_for(tmp_path: Path, models: Path) -> None:

@@ -25,7 +25,8 @@ def halve(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
 
     On ONNX Runtime's CPU provider most operators have no fp16 kernel: they compute in fp32 and round what they give.
     """
-    values = onnx.shape_inference.infer_shapes(model).graph.value_info
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = *graph.input, *graph.value_info, *graph.output
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     floats |= {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
     reduced = set(nodes)

@@ -26,8 +26,8 @@ from semblance.v1.manifest_pb2 import Manifest
 PROJECTION_PICTURES = 4096
 PRECISION_PICTURES = {"detector": 128, "embedder": 512}
 
-# The least and the greatest value of an activation settle after some dozens.
-RANGE_PICTURES = 64
+# The mean range of an activation settles after some dozens.
+RANGE_PICTURES = 128
 
 WAY_OUT = "Give --calibrate more pictures of what the model will see, or choose another --precision."
 
