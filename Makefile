@@ -14,7 +14,7 @@ PERF_DATA := benchmarks/out/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-dev demo up down status bench bench-report perf-analyzer test test-quick check format proto configs lock
+.PHONY: help setup setup-export setup-milvus setup-bench setup-dev demo up down status bench bench-report bench-precision perf-analyzer test test-quick check format proto configs lock
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -62,6 +62,20 @@ $(PERF_DATA): | setup-bench  # The demo's scenes, as perf_analyzer reads them
 
 perf-analyzer: setup-bench $(PERF_DATA)  ## Run stock perf_analyzer against what `make up` started (ARGS="..." for its arguments)
 	@$(MEASURE)/python -m semblance.benchmarks.perf_analyzer $(ARGS)
+
+PRECISION := benchmarks/out/precision
+REDUCE := .venv/export/bin/semblance export reduced demo/weights
+
+bench-precision: setup setup-export  ## Export the demo's models at each precision, measure them, write docs/models.md
+	$(APP)/python -m demo.generate --out $(PRECISION)/demo --seed 11
+	for model in detector embedder; do $(APP)/semblance publish demo/weights/$$model --repository $(PRECISION)/fp32; done
+	$(REDUCE)/detector --precision fp16 --calibrate $(PRECISION)/demo/scenes --output $(PRECISION)/detector-fp16
+	$(REDUCE)/detector --precision int8 --calibrate $(PRECISION)/demo/scenes --output $(PRECISION)/detector-int8
+	$(REDUCE)/embedder --precision fp16 --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-fp16
+	$(REDUCE)/embedder --precision int8 --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-int8
+	$(REDUCE)/embedder --project 128 --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-128
+	$(REDUCE)/embedder --project 128 --whiten --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-128w
+	.venv/triton/bin/python benchmarks/precision.py --write docs/models.md $(PRECISION)/fp32/*/1 $(PRECISION)/*-*
 
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
 	@$(BUILD) app triton milvus export perf_analyzer

@@ -9,7 +9,7 @@ from semblance.export.errors import ContractError
 
 
 def blocks(contract: Contract, *names: str) -> dict[str, list[str]]:
-    nodes = [helper.make_node("Relu", ["x"], ["y"], name=name) for name in names]
+    nodes = [helper.make_node(name.rpartition("/")[2] or "Relu", ["x"], ["y"], name=name) for name in names]
     return blocks_of(helper.make_model(helper.make_graph(nodes, "graph", [], [])), contract)
 
 
@@ -35,6 +35,13 @@ def test_of_a_detectors_head_only_the_predicting_layers_are_blocks() -> None:
         "model.4": ["/network/model.4/m.0/cv1/conv/Conv", "/network/model.4/cv2/conv/Conv"],
         "model.22/cv2.0": ["/network/model.22/cv2.0/cv2.0.2/Conv"],
         "model.22/one2one_cv3.1": ["/network/model.22/one2one_cv3.1/one2one_cv3.1.2/Conv"],
+    }
+
+
+def test_what_has_no_weights_belongs_to_the_block_before_it() -> None:
+    assert blocks(EMBEDDER, "/trunk/conv1/Conv", "/trunk/relu/Relu", "/trunk/conv2/Conv", "/trunk/pool/MaxPool") == {
+        "conv1": ["/trunk/conv1/Conv", "/trunk/relu/Relu"],
+        "conv2": ["/trunk/conv2/Conv", "/trunk/pool/MaxPool"],
     }
 
 

@@ -16,7 +16,8 @@ def unit_vectors(count: int, dims: int, seed: int = 0) -> NDArray[np.float32]:
     spread = 0.9 ** np.arange(dims)
     turn, _ = np.linalg.qr(random.normal(size=(dims, dims)))
     vectors = (random.normal(size=(count, dims)) * spread + 0.3) @ turn
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors, np.float32)
 
 
 def test_components_are_uncorrelated_and_keep_the_variance_that_they_claim() -> None:

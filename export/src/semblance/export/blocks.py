@@ -21,12 +21,14 @@ NETWORK = {"embedder": "trunk", "detector": "network"}
 # head turns their numbers into boxes in pixels, which eight bits can't count.
 HEAD_LAYERS = re.compile(r"(one2one_)?cv\d+\.\d+")
 
+WEIGHTY = {"Conv", "Gemm", "MatMul"}
+
 
 def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]]:
     """Names of nodes by block, in the graph's order.
 
     A block is a module of the network's first level (`model.4`) or of its second (`layer1.0`); a YOLO head has one for
-    each branch and scale (`model.22/cv2.0`).
+    each branch and scale (`model.22/cv2.0`). Modules without weights belong to the block before them.
 
     Raises:
         ContractError: the graph was not traced by `semblance export`.
@@ -48,7 +50,14 @@ def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]
             f"the graph has no nodes named /{NETWORK[contract.model]}/…, so its layers can't be told from what decodes "
             "their output. Export the weights with `semblance export`."
         )
-    return dict(blocks)
+    weighty = {node.name for node in model.graph.node if node.op_type in WEIGHTY}
+    whole: dict[str, list[str]] = {}
+    for block, names in blocks.items():
+        if whole and weighty.isdisjoint(names):
+            whole[next(reversed(whole))] += names
+        else:
+            whole[block] = names
+    return whole
 
 
 def _number(module: str) -> int:
