@@ -98,12 +98,13 @@ class Reduction:
             assert self.calibrate is not None
             return gallery.calibration(self.calibrate, limit, contract.input.dims[0], contract.pad_value)
 
-        if self.project is not None:
-            few = pictures(reduction.PROJECTION_PICTURES)
-            package = reduction.project(package, self.project, self.whiten, few, report)
+        # A projection is learnt from the vectors that will be served, with what rounding adds to them.
         if self.precision != "fp32":
-            few = pictures(reduction.PRECISION_PICTURES[contract.model])
-            package = reduction.reduce(package, self.precision, few, report)
+            some = pictures(reduction.PRECISION_PICTURES[contract.model])
+            package = reduction.reduce(package, self.precision, some, report)
+        if self.project is not None:
+            many = pictures(reduction.PROJECTION_PICTURES)
+            package = reduction.project(package, self.project, self.whiten, many, report)
         return package
 
 
