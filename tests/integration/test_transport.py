@@ -59,7 +59,7 @@ def inference(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 async def models(inference: str) -> AsyncIterator[TritonServer]:
     """With a single slot."""
     server = TritonServer(inference, Mode.SHARED_MEMORY, slots=1)
-    await server.transport.judged()
+    await server.transport.judged(PATIENCE)
     yield server
     await server.close()
 
@@ -128,7 +128,7 @@ async def test_a_restarted_triton_is_given_new_regions(repository: Path, tmp_pat
     ports = triton.Ports.free()
     with triton.running(repository, tmp_path, ports=ports) as server:
         models = TritonServer(server.grpc, Mode.SHARED_MEMORY, slots=3)
-        await models.transport.judged()
+        await models.transport.judged(PATIENCE)
         await until(lambda: len(models.transport) == 3)
         assert right(await infer(models, MODEL, batch(2), 10), batch(2))
         serving = asyncio.create_task(_serve_until_down(models))
@@ -172,13 +172,13 @@ async def test_a_killed_process_leaves_nothing(inference: str, models: TritonSer
     while any(name.startswith(prefix) for name in await regions(models)):
         assert time.monotonic() < deadline
         successor = TritonServer(inference, Mode.SHARED_MEMORY, slots=1)
-        await successor.transport.judged()
+        await successor.transport.judged(PATIENCE)
         await successor.close()
 
 
 async def test_an_end_in_order_leaves_triton_nothing(inference: str) -> None:
     server = TritonServer(inference, Mode.AUTO, slots=2)
-    await server.transport.judged()
+    await server.transport.judged(PATIENCE)
     await until(lambda: len(server.transport) == 2)
     watcher = TritonServer(inference, Mode.BYTES, slots=0)
     assert len(await regions(watcher)) == 2

@@ -88,7 +88,7 @@ def inference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=[Mode.BYTES, Mode.SHARED_MEMORY])
 async def models(inference: str, request: pytest.FixtureRequest) -> AsyncIterator[TritonServer]:
     adapter = TritonServer(inference, request.param, slots=4)
-    await adapter.transport.judged()
+    await adapter.transport.judged(30)
     yield adapter
     await adapter.close()
 

@@ -14,11 +14,12 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from semblance.orchestrator.adapters import shared_memory, transport
 from semblance.orchestrator.adapters.transport import Mode, Way
 from semblance.orchestrator.adapters.triton import TritonServer
-from semblance.orchestrator.errors import ContractMismatch
+from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, Overloaded
 from semblance.orchestrator.release import ModelVersion, Tensor
 from tests.inference import infer
 
 MODEL = ModelVersion("embedder", 3, "", Tensor("crop", "UINT8", (4, 4, 3)), Tensor("embedding", "FP32", (5,)), 8, 114)
+PATIENCE = 10
 BATCH = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
 
@@ -56,7 +57,7 @@ async def test_a_triton_elsewhere_gets_bytes_which_is_said_and_counted(
 ) -> None:
     models = TritonServer(elsewhere, mode, slots=2)
     with caplog.at_level(logging.INFO):
-        await models.transport.judged()
+        await models.transport.judged(PATIENCE)
     assert ("Unable to open shared memory region" in caplog.text) is (mode is Mode.AUTO)
     output = await infer(models, MODEL, BATCH, 5)
     assert output[:, 0].tolist() == BATCH.sum(axis=(1, 2, 3)).tolist()
@@ -68,7 +69,7 @@ async def test_a_triton_elsewhere_gets_bytes_which_is_said_and_counted(
 async def test_shared_memory_that_is_demanded_and_refused_is_an_error(elsewhere: str) -> None:
     models = TritonServer(elsewhere, Mode.SHARED_MEMORY, slots=2)
     with pytest.raises(ContractMismatch, match=r"does not take it: Unable to open.*SEMBLANCE_TRANSPORT"):
-        await models.transport.judged()
+        await models.transport.judged(PATIENCE)
     await models.close()
 
 
@@ -78,6 +79,42 @@ async def test_memory_that_the_host_does_not_have_is_said(
     monkeypatch.setattr(transport, "SLOT_BYTES", 2**50)
     models = TritonServer(elsewhere, Mode.AUTO, slots=2)
     async with asyncio.timeout(5):
-        await models.transport.judged()
+        await models.transport.judged(PATIENCE)
     assert "/dev/shm has no room" in caplog.text
+    await models.close()
+
+
+class Busy(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """A Triton on this host whose queue is full."""
+
+    async def SystemSharedMemoryRegister(  # noqa: N802
+        self, request: service_pb2.SystemSharedMemoryRegisterRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> service_pb2.SystemSharedMemoryRegisterResponse:
+        return service_pb2.SystemSharedMemoryRegisterResponse()
+
+    async def ModelInfer(  # noqa: N802
+        self, request: service_pb2.ModelInferRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> service_pb2.ModelInferResponse:
+        await context.abort(StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+
+
+async def test_a_refusal_is_an_answer_and_frees_the_slot() -> None:
+    server = grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Busy(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    models = TritonServer(f"127.0.0.1:{port}", Mode.AUTO, slots=1)
+    await models.transport.judged(PATIENCE)
+    for _ in range(3):
+        with pytest.raises(Overloaded):
+            await infer(models, MODEL, BATCH, 5)
+    assert models.transport.inputs == {Way.SHARED_MEMORY: 3}
+    await models.close()
+    await server.stop(None)
+
+
+async def test_a_triton_that_never_says_does_not_hold_the_start_up() -> None:
+    models = TritonServer("127.0.0.1:1", Mode.AUTO, slots=1)
+    with pytest.raises(DependencyUnavailable, match=r"did not say within 0\.05 s whether it takes shared memory"):
+        await models.transport.judged(0.05)
     await models.close()

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from pymilvus import MilvusClient
 
 from semblance.client import Box, Client
 from semblance.export.contract import DETECTOR, EMBEDDER
+from semblance.orchestrator.letterbox import letterbox as fill
 
 # As the orchestrator asks: rows for each item wanted, items wanted by default, and HNSW's ef.
 SEARCH_LIMIT = 40
@@ -70,15 +70,10 @@ def crops(picture: NDArray[np.uint8], boxes: Sequence[Box]) -> NDArray[np.uint8]
 
 
 def _squared(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Scaled to fit and centred, as both models expect their input."""
-    height, width = picture.shape[:2]
-    scale = size / max(height, width)
-    inner = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (size - inner[0]) // 2, (size - inner[1]) // 2
-    pixels = np.full((size, size, 3), DETECTOR.pad_value, np.uint8)
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    pixels[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=interpolation)
-    return pixels
+    """Scaled to fit and centred, by the service's own function: the bare stages do the same work."""
+    square = np.empty((size, size, 3), np.uint8)
+    fill(picture, square, DETECTOR.pad_value)
+    return square
 
 
 def decode_rate(photos: Sequence[bytes], seconds: float) -> float:

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 
 from semblance.orchestrator.address import reserved
@@ -75,11 +76,12 @@ def _watch(workers: dict[int, Worker], environment: Mapping[str, str]) -> int:
 def _stopped(workers: Mapping[int, Worker], seconds: float) -> int:
     """Ends the workers, by SIGKILL after some seconds; 1 where that was needed."""
     status = 0
+    deadline = time.monotonic() + seconds
     for worker in workers.values():
         worker.terminate()
     for number, worker in workers.items():
         try:
-            worker.wait(seconds)
+            worker.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             log.error("worker %d did not end within %.0f seconds and is killed", number, seconds)
             worker.kill()

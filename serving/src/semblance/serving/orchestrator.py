@@ -16,7 +16,7 @@ from semblance.serving.process import running as process_running
 DEFAULT_LISTEN = f"{tcp.LOOPBACK}:50051"
 READY_SECONDS = 120.0
 # It finishes what is in flight, for 30 seconds at most.
-GRACE_SECONDS = 35.0
+GRACE_SECONDS = 45.0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A region stands in /dev/shm only until Triton has opened it: what has no name va
 `kill -9`. Its name says whose it is: the host, the process, and when that was started.
 """
 
+import logging
 import mmap
 import os
 import re
@@ -20,6 +21,8 @@ FOLDER = Path("/dev/shm")
 PREFIX = f"semblance-input-{socket.gethostname()}-"
 
 _serials = count()
+
+log = logging.getLogger(__name__)
 
 
 def own_prefix() -> str:
@@ -58,7 +61,10 @@ def remove_stale() -> None:
     """Removes what was left by processes that were killed while a region had a name."""
     for path in FOLDER.glob(f"{PREFIX}*"):
         if is_stale(path.name):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s is left of a process that was killed, and can't be removed: %s", path, error.strerror)
 
 
 def _started(pid: int) -> str | None:

@@ -7,6 +7,8 @@ timed out or lost its connection is replaced as soon as Triton gives it up.
 
 import asyncio
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
@@ -18,7 +20,7 @@ from tritonclient.grpc import service_pb2
 
 from semblance.orchestrator.adapters import shared_memory
 from semblance.orchestrator.adapters.ring import Ring, Slot
-from semblance.orchestrator.errors import ContractMismatch
+from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ CALL_TIMEOUT = 5.0
 IN_USE_POLL = 0.02
 AWAY_RETRY = 0.5
 REFUSED_RETRY = 30.0
+# Between two lines of the log about inputs that went in messages, in seconds.
+TELL_EVERY = 60.0
 
 # What Triton says, with the status INTERNAL as for much else (`src/shared_memory_manager.cc` of its server).
 IN_USE = "currently in use"
@@ -66,6 +70,7 @@ class Transport:
         self.inputs: Counter[Way] = Counter()
         # Whether Triton takes our memory: None before it has said, "" if it does, else why not.
         self._refusal: str | None = None
+        self._tell_at = -math.inf
         self._judged = asyncio.Event()
         self._keeping = None if mode is Mode.BYTES else asyncio.create_task(self._keep())
 
@@ -91,7 +96,7 @@ class Transport:
         else:
             slot = self._ring.lease()
             way = Way.SHARED_MEMORY if slot else Way.RING_FULL
-        self.inputs[way] += 1
+        self._count(way)
         return slot
 
     def give_back(self, slot: Slot) -> None:
@@ -104,22 +109,37 @@ class Transport:
 
     def lost(self) -> None:
         """Triton has lost its regions, and an input that was in one is sent again."""
-        self.inputs[Way.REPEATED] += 1
+        self._count(Way.REPEATED)
         self._ring.retire_free()
 
-    async def judged(self) -> None:
+    async def judged(self, timeout: float) -> None:
         """Waits until Triton has said whether it takes our memory.
 
-        Raises ContractMismatch where it does not, and nothing else is wanted.
+        Raises ContractMismatch where it does not, and nothing else is wanted; DependencyUnavailable where it has not
+        said so after `timeout` seconds.
         """
         if self._keeping is None:
             return
-        await self._judged.wait()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._judged.wait()
+        except TimeoutError:
+            raise DependencyUnavailable(
+                f"Triton at {self._url} did not say within {timeout:.3g} s whether it takes shared memory; set "
+                "SEMBLANCE_TRANSPORT to bytes where it never will"
+            ) from None
         if self._refusal and self._mode is Mode.SHARED_MEMORY:
             raise ContractMismatch(
                 f"transport is {self._mode}, and Triton at {self._url} does not take it: {self._refusal}; run both on "
                 "one host with one /dev/shm, or set SEMBLANCE_TRANSPORT to auto"
             )
+
+    def _count(self, way: Way) -> None:
+        """Tells the operator, now and then, of inputs that should have gone in shared memory."""
+        self.inputs[way] += 1
+        if way is not Way.SHARED_MEMORY and self._keeping is not None and time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + TELL_EVERY
+            log.warning("inputs so far, by the way they took: %s", {str(each): n for each, n in self.inputs.items()})
 
     async def _keep(self) -> None:
         """Replaces what is worn, for ever."""
@@ -159,9 +179,17 @@ class Transport:
             async with asyncio.timeout(CALL_TIMEOUT):
                 for name in (await self._stub.SystemSharedMemoryStatus(request)).regions:
                     if chosen(name):
-                        await self._unregister(name)
+                        await self._unregister_unless_used(name)
         except (grpc.aio.AioRpcError, TimeoutError) as error:
             log.info("Triton at %s may keep memory that nobody needs: %s", self._url, error)
+
+    async def _unregister_unless_used(self, name: str) -> None:
+        try:
+            await self._unregister(name)
+        except grpc.aio.AioRpcError as error:
+            if IN_USE not in (error.details() or ""):
+                raise
+            log.info("Triton at %s still uses region %s; the next start removes it", self._url, name)
 
     async def _accepted(self) -> None:
         if self._refusal == "":

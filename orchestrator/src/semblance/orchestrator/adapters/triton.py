@@ -41,9 +41,7 @@ QUEUE_FULL = "Exceeds maximum queue size"
 QUEUE_TIMEOUT = "Request timeout expired"
 # The same for a model or version that is being loaded or unloaded (`core/src/model_repository_manager`).
 NOT_READY = "is not at ready state"
-
-
-# And, with NOT_FOUND, where it was restarted and has lost what was registered (`src/shared_memory_manager.cc`).
+# Where it was restarted and has lost what was registered (`src/shared_memory_manager.cc`).
 UNKNOWN_REGION = "Unable to find shared memory region"
 
 INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
@@ -87,7 +85,10 @@ class TritonServer:
                 response = await self._infer(message, timeout=timeout)
                 batch.answered = True
             except grpc.aio.AioRpcError as error:
-                if batch.slot is None or UNKNOWN_REGION not in (error.details() or ""):
+                text = error.details() or ""
+                # These are answers: nobody reads the input any more.
+                batch.answered = QUEUE_FULL in text or QUEUE_TIMEOUT in text
+                if batch.slot is None or UNKNOWN_REGION not in text:
                     raise
                 self.transport.lost()
                 response = await self._infer(_in_message(batch), timeout=timeout)
@@ -107,7 +108,7 @@ class TritonServer:
             config = await self._stub.ModelConfig(
                 service_pb2.ModelConfigRequest(name=model.name, version=version), timeout=timeout
             )
-        await self.transport.judged()
+        await self.transport.judged(timeout)
         _compare(model, "inputs", metadata.inputs, model.input)
         _compare(model, "outputs", metadata.outputs, model.output)
         if config.config.max_batch_size < model.max_batch_size:
