@@ -42,10 +42,6 @@ class Photo:
     width: int
     height: int
 
-    @property
-    def reduced(self) -> bool:
-        return self.pixels.shape[:2] != (self.height, self.width)
-
 
 def decode(data: bytes, limits: ImageLimits, enough: int | None = None) -> Photo:
     """A JPEG whose longer side has more than `enough` pixels may be decoded at 1/2, 1/4 or 1/8, as long as it keeps

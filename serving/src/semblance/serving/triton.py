@@ -87,10 +87,6 @@ class Triton:
             except (InferenceServerException, proof.BrokenOutput) as error:
                 raise self.process.error(f"can't serve {name}: {error}") from error
 
-    def unload(self, name: str) -> None:
-        with InferenceServerClient(self.grpc) as client:
-            client.unload_model(name, client_timeout=LOAD_SECONDS)
-
 
 @contextmanager
 def running(
