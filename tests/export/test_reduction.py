@@ -1,6 +1,7 @@
 """Reduced precision and projections, on the demo's own models and on a network with one sensitive layer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from semblance.export import blocks, gallery, graph, int8, manifest, package, reduction, session
+from semblance.export import blocks, gallery, graph, int8, manifest, package, projection, reduction, session
 from semblance.export.command import export
-from semblance.export.contract import EMBEDDER, IR_VERSION, OPSET, embedder_of
+from semblance.export.contract import EMBEDDER, IR_VERSION, OPSET, PROJECTED_SIZE, embedder_of
 from semblance.export.errors import ContractError, ExportError, GateFailed
+from semblance.export.recall import Retrieval
 from semblance.v1.manifest_pb2 import Manifest
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "weights"
@@ -125,16 +127,61 @@ def test_a_graph_that_fp16_overflows_is_refused(pictures: gallery.Gallery) -> No
         reduction.reduce(embedder(outlier=1e5), "fp16", pictures, ignore)
 
 
-def test_a_projection_reports_recall_before_and_after(pictures: gallery.Gallery) -> None:
-    reduced = reduction.project(embedder(), 16, False, pictures, ignore)
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_projection_reports_recall_before_and_after(pictures: gallery.Gallery, whiten: bool) -> None:
+    reduced = reduction.project(embedder(), 16, whiten, pictures, ignore)
+    graph.check(reduced.model, embedder_of(16))
     assert list(reduced.manifest.output.dims) == [16]
     assert reduced.manifest.projection.from_dims == SIZE
+    assert reduced.manifest.projection.calibration.images == 80
+    assert not reduced.manifest.HasField("calibration")
     assert 0 < reduced.manifest.projection.explained_variance <= 1
     figures = reduced.manifest.parity.figures
     assert figures["projected_recall_at_1_before"] - figures["projected_recall_at_1"] == pytest.approx(
         figures["projected_recall_at_1_loss"]
     )
-    assert vectors(reduced.model, pictures.pixels[:3]).shape == (3, 16)
+    found = vectors(reduced.model, pictures.pixels[:3])
+    assert found.shape == (3, 16)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1)
+
+
+def lying_off_the_origin(count: int, seed: int) -> NDArray[np.float32]:
+    """Vectors of length 1 about one direction; most of what differs is in 8 dimensions, and some vectors have more of
+    the rest than others."""
+    random = np.random.default_rng(seed)
+    rest = 0.2 * random.normal(size=(count, SIZE)) * random.uniform(0, 2, size=(count, 1))
+    some = np.concatenate([np.full((count, 1), 5.0), random.normal(size=(count, 8)), rest[:, 9:]], axis=1)
+    return np.asarray(some / np.linalg.norm(some, axis=1, keepdims=True), np.float32)
+
+
+def test_a_projection_keeps_cosines() -> None:
+    learnt, seen = lying_off_the_origin(400, 0), lying_off_the_origin(100, 1)
+    fitted = projection.fit(learnt, 18, whiten=False)
+    assert 0.9 < fitted.explained_variance < 0.95
+
+    def error(projected: NDArray[np.float32]) -> float:
+        return float(np.square(projected @ projected.T - seen @ seen.T).mean() ** 0.5)
+
+    short = fitted.apply(seen)
+    assert np.linalg.norm(short, axis=1) == pytest.approx(1)
+    assert error(short) < 0.6 * error(replace(fitted, kept=0).apply(seen))
+    assert error(short) < 0.1 * error(projection.fit(learnt, 18, whiten=True).apply(seen))
+
+
+def test_a_vector_of_zeros_stays_one() -> None:
+    fitted = projection.fit(lying_off_the_origin(400, 0), 16, whiten=False)
+    assert not fitted.apply(np.zeros((1, SIZE), np.float32)).any()
+
+
+def test_recall_is_asked_of_some_hundreds_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semblance.export.recall.MOST_JUDGING", 3)
+    few = gallery.drawn(20, 32)
+    retrieval = Retrieval.of(few, 114)
+    assert retrieval.originals.tolist() == [1] * 4 + [9] * 4 + [19] * 4
+    assert len(retrieval.names) == len(retrieval.pixels) == 32
+    perfect = np.eye(20, dtype=np.float32)
+    assert retrieval.recall_at_1(np.concatenate([perfect, perfect[retrieval.originals]])) == 1
+    assert retrieval.recall_at_1(np.concatenate([perfect, perfect[retrieval.originals - 1]])) == 0
 
 
 def test_a_projection_that_loses_what_tells_pictures_apart_is_refused(pictures: gallery.Gallery) -> None:
@@ -180,9 +227,21 @@ def test_the_command_reduces_an_exported_folder_twice(tmp_path: Path, pictures: 
         published.parity.figures
     )
     assert published.output.dims[0] == 16
+    assert published.calibration.images == published.projection.calibration.images == 80
     assert "dims: 16" in (tmp_path / "models" / "embedder" / "config.pbtxt").read_text()
     with pytest.raises(ContractError, match="embedder of 16 numbers at precision int8; only what was exported in fp32"):
         package.read(tmp_path / "models" / "embedder" / "1")
+
+
+def test_a_projection_of_no_given_size_has_the_default_one(tmp_path: Path, pictures: gallery.Gallery) -> None:
+    source = tmp_path / "fp32"
+    embedder().write(source)
+    folder = save(pictures.pixels[:20], tmp_path / "pictures")
+    result = CliRunner().invoke(export, ["reduced", str(source), "--project", "--calibrate", str(folder)])
+    assert result.exit_code == 1
+    assert f"gives {SIZE} numbers; --project needs fewer than that, not {PROJECTED_SIZE}" in " ".join(
+        result.output.split()
+    )
 
 
 def test_another_length_is_refused_before_the_work(tmp_path: Path, pictures: gallery.Gallery) -> None:

@@ -56,6 +56,15 @@ def test_a_digest_that_was_changed_is_found(folder: Path) -> None:
         manifest.verify(folder)
 
 
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "sub/model.onnx", "..", ""])
+def test_a_model_file_that_is_not_beside_the_manifest_is_refused(folder: Path, name: str) -> None:
+    described = json.loads((folder / "manifest.json").read_text())["model_file"]
+    (folder.parent / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    edit(folder, model_file=described | {"name": name})
+    with pytest.raises((ContractError, DigestMismatch)):
+        manifest.verify(folder)
+
+
 def test_a_model_file_that_is_gone_is_named(folder: Path) -> None:
     (folder / "model.onnx").unlink()
     with pytest.raises(DigestMismatch, match=r"model\.onnx is not there"):

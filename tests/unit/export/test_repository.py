@@ -104,6 +104,18 @@ def test_a_graph_of_another_contract_is_refused(tmp_path: Path, models: Path) ->
         repository.publish(folder, models)
 
 
+def test_weights_in_other_files_are_refused(folder: Path, models: Path) -> None:
+    """The digest is of one file."""
+    model = onnx.load(folder / "model.onnx")
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    described = manifest.read(folder)
+    described.model_file.CopyFrom(manifest.file_entry(folder / "model.onnx"))
+    manifest.write(described, folder)
+    with pytest.raises(ContractError, match="weights in other files"):
+        repository.publish(folder, models)
+    assert not list(models.rglob("*.onnx"))
+
+
 def test_a_symbolic_output_dimension_is_refused(tmp_path: Path, models: Path) -> None:
     model = graphs.embedder()
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "size"
@@ -138,15 +150,31 @@ def test_a_graph_of_another_length_than_its_manifest_says_is_refused(tmp_path: P
         repository.publish(folder, models)
 
 
-def test_integers_that_a_graph_computes_with_stay_integers(tmp_path: Path, models: Path) -> None:
+@pytest.fixture
+def integers(tmp_path: Path) -> Path:
+    """An embedder that says of itself that it computes in int8."""
     model = graphs.embedder()
     int8_weights.store(model)
     folder = graphs.exported(tmp_path / "int8", EMBEDDER, model)
     described = manifest.read(folder)
     described.precision = "int8"
     manifest.write(described, folder)
-    published = repository.publish(folder, models)
-    assert (published.folder / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    return folder
+
+
+def test_integers_that_a_graph_computes_with_stay_integers(integers: Path, models: Path) -> None:
+    published = repository.publish(integers, models)
+    assert (published.folder / "model.onnx").read_bytes() == (integers / "model.onnx").read_bytes()
+
+
+def test_the_newest_version_has_the_accelerator_that_is_fast_with_it(
+    folder: Path, integers: Path, models: Path
+) -> None:
+    config = models / "embedder" / "config.pbtxt"
+    repository.publish(folder, models)
+    assert "openvino" in config.read_text()
+    repository.publish(integers, models)
+    assert "openvino" not in config.read_text()
 
 
 def test_int8_weights_are_published_as_the_fp32_numbers_they_stand_for(tmp_path: Path, models: Path) -> None:

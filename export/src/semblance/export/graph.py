@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+from onnx.external_data_helper import uses_external_data
 
 from semblance.export.contract import MODEL_FILE, OPSET, Contract, Tensor
 from semblance.export.errors import ContractError
@@ -11,11 +12,17 @@ ELEMENT_TYPES: dict[int, str] = {onnx.TensorProto.UINT8: "UINT8", onnx.TensorPro
 
 
 def check(model: onnx.ModelProto, contract: Contract) -> None:
-    """Checks validity, and name, type and dimensions of the one input and the one output.
+    """Checks validity, that all weights are inside, and name, type and dimensions of the one input and the one output.
 
     Raises:
         ContractError: with what was found and what was expected.
     """
+    outside = [tensor.name for tensor in model.graph.initializer if uses_external_data(tensor)]
+    if outside:
+        raise ContractError(
+            f"{MODEL_FILE} keeps {len(outside)} of its weights in other files, {outside[0]} for one, which the digest "
+            "of the manifest would not cover. Export the weights again, into one file."
+        )
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -61,6 +61,11 @@ def verify(folder: Path) -> Manifest:
     """
     manifest = read(folder)
     contract_of(manifest)
+    if Path(manifest.model_file.name).name != manifest.model_file.name:
+        raise ContractError(
+            f"{folder / MANIFEST_FILE} names the model file {manifest.model_file.name!r}; expected the name of a file "
+            "beside it. Export the weights again."
+        )
     path = folder / manifest.model_file.name
     if not path.is_file():
         raise DigestMismatch(f"{path} is not there, but {folder / MANIFEST_FILE} names it; export the weights again")

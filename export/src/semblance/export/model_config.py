@@ -20,15 +20,19 @@ from semblance.export.contract import CONTRACTS, MODEL_FILE, Contract, Tensor
 # only what a lone request may lose.
 QUEUE_DELAY_MICROSECONDS = 500
 
-# OpenVINO computes both models in fp32 1.1 to 1.3 times as fast as ONNX Runtime's own CPU provider (2-core Xeon,
-# batches of 1 and 8, ONNX Runtime 1.24).
 _Accelerators = model_config_pb2.ModelOptimizationPolicy.ExecutionAccelerators
+# On 2-core hosts OpenVINO computed the detector in fp32 1.1 to 1.3 times as fast as ONNX Runtime's own CPU provider,
+# and in int8 at 0.6 of its speed (batches of 1 and 8, ONNX Runtime 1.24; docs/models.md has one such run).
+_OPENVINO = _Accelerators(cpu_execution_accelerator=[_Accelerators.Accelerator(name="openvino")])
 
 CONFIG_FILE = "config.pbtxt"
 
 
-def model_config(contract: Contract, max_batch_size: int) -> model_config_pb2.ModelConfig:
-    """The configuration of a model on a CPU, with every batch size it will meet warmed up."""
+def model_config(contract: Contract, max_batch_size: int, precision: str = "fp32") -> model_config_pb2.ModelConfig:
+    """The configuration of a model on a CPU, with every batch size it will meet warmed up.
+
+    Triton has one for all versions of a model; `precision` is that of the one to be fast.
+    """
     return model_config_pb2.ModelConfig(
         name=contract.model,
         backend="onnxruntime",
@@ -41,7 +45,7 @@ def model_config(contract: Contract, max_batch_size: int) -> model_config_pb2.Mo
             model_config_pb2.ModelInstanceGroup(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
         ],
         optimization=model_config_pb2.ModelOptimizationPolicy(
-            execution_accelerators=_Accelerators(cpu_execution_accelerator=[_Accelerators.Accelerator(name="openvino")])
+            execution_accelerators=None if precision == "int8" else _OPENVINO
         ),
         dynamic_batching=model_config_pb2.ModelDynamicBatching(max_queue_delay_microseconds=QUEUE_DELAY_MICROSECONDS),
         model_warmup=[_warm_up(contract.input, size) for size in warm_up_sizes(max_batch_size)],
@@ -54,9 +58,9 @@ def warm_up_sizes(max_batch_size: int) -> list[int]:
     return sorted({*range(1, min(max_batch_size, 8) + 1), *powers, max_batch_size})
 
 
-def write(path: Path, contract: Contract, max_batch_size: int) -> None:
+def write(path: Path, contract: Contract, max_batch_size: int, precision: str = "fp32") -> None:
     """Writes the configuration, at once or not at all, where the file does not say the same already."""
-    text = render(contract, max_batch_size)
+    text = render(contract, max_batch_size, precision)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     aside = path.with_name(f".{path.name}")
@@ -64,8 +68,8 @@ def write(path: Path, contract: Contract, max_batch_size: int) -> None:
     aside.replace(path)
 
 
-def render(contract: Contract, max_batch_size: int) -> str:
-    return text_format.MessageToString(model_config(contract, max_batch_size))
+def render(contract: Contract, max_batch_size: int, precision: str = "fp32") -> str:
+    return text_format.MessageToString(model_config(contract, max_batch_size, precision))
 
 
 def differences(repository: Path) -> list[str]:

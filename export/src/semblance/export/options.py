@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semblance.export.contract import EMBEDDER, Contract, Precision
+from semblance.export.contract import EMBEDDER, PROJECTED_SIZE, Contract, Precision
 
 if TYPE_CHECKING:
     from semblance.export.gallery import Gallery
@@ -49,12 +49,17 @@ calibrate_option: Decorator = click.option(
 project_option: Decorator = click.option(
     "--project",
     type=click.IntRange(min=1),
-    metavar="N",
-    help="Give vectors of N numbers, principal components learnt from --calibrate, which needs more than 2 N pictures.",
+    is_flag=False,
+    flag_value=PROJECTED_SIZE,
+    metavar="[N]",
+    help="Give vectors of N numbers, principal components learnt from --calibrate, which needs more than 2 N pictures. "
+    f"{PROJECTED_SIZE} where N is left out.",
 )
 
 whiten_option: Decorator = click.option(
-    "--whiten", is_flag=True, help="With --project: give each component the same variance."
+    "--whiten",
+    is_flag=True,
+    help="With --project: give each component the same variance, so that other vectors become near.",
 )
 
 output_option: Decorator = click.option(

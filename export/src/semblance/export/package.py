@@ -54,7 +54,7 @@ def read(folder: Path) -> Package:
             f"{folder} holds an {described.model} of {described.output.dims[0]} numbers at precision "
             f"{described.precision}; only what was exported in fp32 and whole is reduced. Give that folder."
         )
-    model = onnx.load(folder / described.model_file.name)
+    model = onnx.load(folder / described.model_file.name, load_external_data=False)
     int8_weights.expand(model)
     for field in ("version", "published_at", "exported_file", "model_file"):
         described.ClearField(field)

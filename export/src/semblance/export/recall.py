@@ -18,35 +18,48 @@ MIN_SIDE = 0.75
 MAX_LIGHT = 0.3
 JPEG_QUALITY = 50
 
-# Of each picture that judges: a loss of one in a hundred shows among some hundreds of queries only.
+# Of each picture that judges, of which there are at most so many: a loss of one in a hundred shows among some hundreds
+# of queries, and more cost time and memory.
 COPIES = 4
+MOST_JUDGING = 512
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """A gallery's pictures, and after them the copies of those that judge: UINT8 [N+M,size,size,3]."""
+    """A gallery's pictures, and after them disturbed copies of some of those that judge.
+
+    Attributes:
+        pixels: UINT8 [N+M,size,size,3].
+        originals: int64 [M], of which picture each copy is.
+    """
 
     names: tuple[str, ...]
     pixels: NDArray[np.uint8]
-    count: int
-    """N, how many are no copies."""
+    originals: NDArray[np.int64]
 
     @classmethod
     def of(cls, gallery: Gallery, pad_value: int) -> Retrieval:
         """The same copies for the same pictures."""
-        judging = np.repeat(gallery.pixels[JUDGED], COPIES, axis=0)
-        copies = [_disturb(picture, pad_value, np.random.default_rng(n)) for n, picture in enumerate(judging)]
-        names = (
-            *gallery.names,
-            *(f"a disturbed copy of {name}" for name in gallery.names[JUDGED] for _ in range(COPIES)),
-        )
-        return cls(names, np.concatenate([gallery.pixels, copies]), len(gallery.names))
+        judging = np.arange(len(gallery.names))[JUDGED]
+        spread = np.linspace(0, len(judging) - 1, min(len(judging), MOST_JUDGING)).astype(np.int64)
+        originals = np.repeat(judging[spread], COPIES)
+        count = len(gallery.names)
+        pixels = np.empty((count + len(originals), *gallery.pixels.shape[1:]), np.uint8)
+        pixels[:count] = gallery.pixels
+        for number, original in enumerate(originals):
+            pixels[count + number] = _disturb(gallery.pixels[original], pad_value, np.random.default_rng(number))
+        names = (*gallery.names, *(f"a disturbed copy of {gallery.names[original]}" for original in originals))
+        return cls(names, pixels, originals)
+
+    @property
+    def count(self) -> int:
+        """N, how many are no copies."""
+        return len(self.pixels) - len(self.originals)
 
     def recall_at_1(self, vectors: NDArray[np.float32]) -> float:
         """The share of copies whose nearest picture is their original, by vectors [N+M,dim], L2-normalised."""
         pictures, copies = vectors[: self.count], vectors[self.count :]
-        originals = np.repeat(np.arange(self.count)[JUDGED], COPIES)
-        return float(np.mean((copies @ pictures.T).argmax(axis=1) == originals))
+        return float(np.mean((copies @ pictures.T).argmax(axis=1) == self.originals))
 
 
 def _disturb(picture: NDArray[np.uint8], pad_value: int, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -54,10 +54,15 @@ def project(package: Package, size: int, whiten: bool, pictures: Gallery, progre
         projected[some], found, retrieval.names, retrieval.recall_at_1(vectors), retrieval.recall_at_1(projected)
     )
     result.check(f"projecting to {size} numbers loses too much", "Project to more numbers, or give more pictures.")
-    reduced = _judged(package, model, pictures, result)
+    reduced = _judged(package, model, result)
     reduced.manifest.output.CopyFrom(tensor_entry(embedder_of(size).output))
     reduced.manifest.projection.CopyFrom(
-        Manifest.Projection(from_dims=len(fitted.matrix), whitened=whiten, explained_variance=fitted.explained_variance)
+        Manifest.Projection(
+            from_dims=len(fitted.matrix),
+            whitened=whiten,
+            explained_variance=fitted.explained_variance,
+            calibration=_calibration(pictures),
+        )
     )
     return reduced
 
@@ -85,7 +90,8 @@ def reduce(package: Package, precision: Precision, pictures: Gallery, progress: 
             model, kept = _search(quantiser, blocks, searching, progress)
     result = judging(model)
     result.check(f"{precision} loses too much", WAY_OUT)
-    reduced = _judged(package, model, pictures, result)
+    reduced = _judged(package, model, result)
+    reduced.manifest.calibration.CopyFrom(_calibration(pictures))
     reduced.manifest.precision = reduced.manifest.weights_precision = precision
     reduced.manifest.fp32_blocks.extend(kept)
     return reduced
@@ -154,11 +160,14 @@ def _search(
     raise GateFailed(f"int8 loses too much in every block: {'; '.join(result.failures)}; worst on {result.worst}")
 
 
-def _judged(package: Package, model: onnx.ModelProto, pictures: Gallery, result: Fidelity) -> Package:
+def _judged(package: Package, model: onnx.ModelProto, result: Fidelity) -> Package:
     """A package of another graph, with the figures that it was judged by."""
     described = Manifest()
     described.CopyFrom(package.manifest)
     described.parity.figures.update(result.figures)
     described.parity.bounds.update(result.least | result.most)
-    described.calibration.CopyFrom(Manifest.Calibration(images=len(pictures.names), sha256=pictures.sha256))
     return Package(model, described)
+
+
+def _calibration(pictures: Gallery) -> Manifest.Calibration:
+    return Manifest.Calibration(images=len(pictures.names), sha256=pictures.sha256)

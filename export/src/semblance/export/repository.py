@@ -75,7 +75,8 @@ def publish(exported: Path, repository: Path, version: int | None = None) -> Pub
         staged.published_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         with _staging(home) as staging:
             _write(staging, model, exported, staged)
-            model_config.write(home / model_config.CONFIG_FILE, contract, _max_batch_size(home, standing, staged))
+            largest = _max_batch_size(home, standing, staged)
+            model_config.write(home / model_config.CONFIG_FILE, contract, largest, staged.precision)
             folder = home / str(staged.version)
             staging.rename(folder)
             _flush(home)
@@ -119,7 +120,7 @@ def _max_batch_size(home: Path, standing: list[int], staged: Manifest) -> int:
 
 def _load(path: Path) -> onnx.ModelProto:
     try:
-        return onnx.load(path)
+        return onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own error class is not public
         raise ContractError(f"{path} is not an ONNX file: {error}") from error
 

@@ -193,7 +193,7 @@ class Manifest(_message.Message):
 
     @_typing.final
     class Calibration(_message.Message):
-        """The pictures that a reduced precision or a projection was learnt from and judged on. Unset where neither is there."""
+        """The pictures that something was learnt from and judged on."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -223,20 +223,24 @@ class Manifest(_message.Message):
         FROM_DIMS_FIELD_NUMBER: _builtins.int
         WHITENED_FIELD_NUMBER: _builtins.int
         EXPLAINED_VARIANCE_FIELD_NUMBER: _builtins.int
+        CALIBRATION_FIELD_NUMBER: _builtins.int
         from_dims: _builtins.int
         whitened: _builtins.bool
         explained_variance: _builtins.float
         """The share of the variance that they keep, from 0 to 1."""
+        @_builtins.property
+        def calibration(self) -> Global___Manifest.Calibration: ...
         def __init__(
             self,
             *,
             from_dims: _builtins.int = ...,
             whitened: _builtins.bool = ...,
             explained_variance: _builtins.float = ...,
+            calibration: Global___Manifest.Calibration | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["explained_variance", b"explained_variance", "from_dims", b"from_dims", "whitened", b"whitened"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "explained_variance", b"explained_variance", "from_dims", b"from_dims", "whitened", b"whitened"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,7 +308,9 @@ class Manifest(_message.Message):
         """Set where publishing wrote int8 weights out as fp32: the file as it was exported."""
 
     @_builtins.property
-    def calibration(self) -> Global___Manifest.Calibration: ...
+    def calibration(self) -> Global___Manifest.Calibration:
+        """Of a reduced precision."""
+
     @_builtins.property
     def fp32_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where `precision` is int8: the blocks of the network that cost too much there and compute in fp32."""
