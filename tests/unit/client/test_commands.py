@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from semblance.client import Box, Client, NewItem
+from semblance.client import Box, Client, Item, ItemImage, NewItem
+from semblance.client.commands.catalog import save
 from semblance.client.commands.group import semblance
 from semblance.client.testing import FakeSemblance, SeenObject
 
@@ -149,6 +151,13 @@ def test_get_shows_an_item_and_saves_its_images(run: Run, photo: Path, picture: 
     assert item["images"][0]["image_id"] == saved.stem
     assert "data" not in item["images"][0]
     assert item["created_at"].endswith("+00:00")
+
+
+def test_a_service_can_not_name_the_files_that_are_saved(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    image = ItemImage(image_id="../../escaped", width=1, height=1, vectors=1, data=b"\xff\xd8\xff")
+    save(Item("mug", {}, (image,), now, now), tmp_path / "images")
+    assert [path.parent for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "images"]
 
 
 def test_delete_count_and_list(run: Run, photo: Path) -> None:

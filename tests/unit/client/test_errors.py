@@ -44,6 +44,7 @@ REASONS: dict[str, type[SemblanceError]] = {
     "NOT_FOUND": NotFoundError,
     "CONFLICT": ConflictError,
     "OVERLOADED": OverloadedError,
+    "RATE_LIMITED": OverloadedError,
     "DEPENDENCY_UNAVAILABLE": UnavailableError,
     "CONTRACT_MISMATCH": ContractMismatchError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Queue
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -24,6 +25,7 @@ from semblance.client import (
     SearchRequest,
     SearchResult,
     UnavailableError,
+    _exchange,
 )
 from semblance.client._client import search_protocol
 from semblance.client._exchange import Window
@@ -141,9 +143,12 @@ def test_no_request_is_no_answer(asynchronous: bool, fake: FakeSemblance) -> Non
 
 
 @pytest.mark.parametrize("timeout", [None, 2.5])
-def test_an_answer_gives_the_others_their_time_anew(timeout: float | None) -> None:
+def test_an_answer_gives_the_others_their_time_anew(timeout: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service may not have read them before it gave that answer."""
+    now = 100.0
+    monkeypatch.setattr(_exchange, "time", SimpleNamespace(monotonic=lambda: now))
     protocol = search_protocol(timeout, in_flight=2, target="here")
+    assert protocol.patience > (timeout or 60)
     window = Window(protocol)
     assert window.patience() == math.inf
     keys = []
@@ -151,10 +156,10 @@ def test_an_answer_gives_the_others_their_time_anew(timeout: float | None) -> No
         key, _ = protocol.encode(SearchRequest(b"photo"))
         window.send(key, SearchRequest(b"photo"))
         keys.append(key)
-    before = window.patience()
-    assert (timeout or 60) < before <= protocol.patience
+    now += 2
+    assert window.patience() == pytest.approx(protocol.patience - 2)
     window.receive(search_pb2.SearchStreamResponse(request_id=keys[0]))
-    assert before < window.patience() <= protocol.patience
+    assert window.patience() == pytest.approx(protocol.patience)
 
 
 def test_no_more_than_the_limit_is_in_flight(fake: FakeSemblance, client: Client, picture: Picture) -> None:

@@ -10,6 +10,7 @@
 """
 
 from semblance.client._aio import AsyncClient
+from semblance.client._channel import Tls
 from semblance.client._client import Client
 from semblance.client._errors import (
     CancelledError,
@@ -78,6 +79,7 @@ __all__ = [
     "SemblanceError",
     "Source",
     "Timings",
+    "Tls",
     "UnauthenticatedError",
     "UnavailableError",
     "field",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import grpc
 
 from semblance.client import _translate as translate
-from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, IN_FLIGHT, OPTIONS
+from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, IN_FLIGHT, OPTIONS, CallOptions, Tls, bearer
 from semblance.client._client import LIST_PAGE, put_protocol, search_protocol
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import exchange_async
@@ -34,9 +35,20 @@ class AsyncClient:
     Image files named by their path are read in the event loop's thread; pass bytes where that matters.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float | None = None,
+        tls: Tls | None = None,
+        token: str | None = None,
+    ) -> None:
         self._target, self._timeout = target, timeout
-        self._channel = grpc.aio.insecure_channel(target, OPTIONS)
+        self._call = CallOptions(timeout=timeout or CALL_TIMEOUT, metadata=bearer(token, target, tls))
+        if tls is None:
+            self._channel = grpc.aio.insecure_channel(target, OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(target, tls.credentials(), OPTIONS)
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
 
@@ -84,20 +96,24 @@ class AsyncClient:
         )
         message = translate.search_message(request)
         with mapped(self._target):
-            return translate.search_result(await self._searches.Search(message, timeout=self._timeout or CALL_TIMEOUT))
+            return translate.search_result(await self._searches.Search(message, **self._call))
 
     def search_many(
         self, requests: Iterable[SearchRequest] | AsyncIterable[SearchRequest], *, in_flight: int = IN_FLIGHT
     ) -> AsyncIterator[tuple[SearchRequest, SearchResult | SemblanceError]]:
         """As `Client.search_many`."""
         protocol = search_protocol(self._timeout, in_flight, self._target)
-        return exchange_async(self._searches.SearchStream, protocol, requests)
+        return exchange_async(partial(self._searches.SearchStream, metadata=self._call["metadata"]), protocol, requests)
 
     def put(
         self, items: Iterable[NewItem] | AsyncIterable[NewItem], *, in_flight: int = IN_FLIGHT
     ) -> AsyncIterator[tuple[NewItem, Outcome | SemblanceError]]:
         """As `Client.put`."""
-        return exchange_async(self._catalog.Put, put_protocol(self._timeout, in_flight, self._target), items)
+        return exchange_async(
+            partial(self._catalog.Put, metadata=self._call["metadata"]),
+            put_protocol(self._timeout, in_flight, self._target),
+            items,
+        )
 
     async def put_item(self, item: NewItem) -> Outcome:
         """Puts one item; when this returns, it is durable and searchable."""
@@ -110,26 +126,26 @@ class AsyncClient:
         """An item, with its images' original bytes where asked for; NotFoundError where there is none."""
         request = translate.get_message(item_id, include_image_data)
         with mapped(self._target):
-            return translate.item(await self._catalog.Get(request, timeout=self._timeout or CALL_TIMEOUT))
+            return translate.item(await self._catalog.Get(request, **self._call))
 
     async def delete(self, item_id: str) -> None:
         """Deletes an item; NotFoundError where there is none."""
         request = translate.delete_message(item_id)
         with mapped(self._target):
-            await self._catalog.Delete(request, timeout=self._timeout or CALL_TIMEOUT)
+            await self._catalog.Delete(request, **self._call)
 
     async def count(self) -> Counts:
         """How much the catalogue holds."""
         request = catalog_pb2.CountRequest()
         with mapped(self._target):
-            return translate.counts(await self._catalog.Count(request, timeout=self._timeout or CALL_TIMEOUT))
+            return translate.counts(await self._catalog.Count(request, **self._call))
 
     async def list(self) -> AsyncIterator[Item]:
         """All items, ordered by id, fetched as they are iterated; without their images' bytes."""
         request = catalog_pb2.ListRequest(page_size=LIST_PAGE)
         while True:
             with mapped(self._target):
-                page = await self._catalog.List(request, timeout=self._timeout or CALL_TIMEOUT)
+                page = await self._catalog.List(request, **self._call)
             for message in page.items:
                 yield translate.item(message)
             if not page.next_page_token:

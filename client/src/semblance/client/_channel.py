@@ -1,10 +1,27 @@
-"""How the one connection of a client behaves."""
+"""How the one connection of a client behaves, and what it shows of the client."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import grpc
 
 from semblance.client._translate import MAX_MESSAGE_BYTES
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class CallOptions(TypedDict):
+    """What goes with each call that is not a stream."""
+
+    timeout: float
+    metadata: Metadata
+
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
@@ -49,3 +66,55 @@ OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How the service is known, and how the client is known to it: PEM files.
+
+    Attributes:
+        ca: certificates one of which must have signed the service's; by default those that gRPC trusts anyway.
+        certificate: the client's own certificate chain, where the service asks for one (mTLS).
+        key: the key of that certificate.
+    """
+
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate and its key belong together; give both or none")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Raises OSError where a file can't be read."""
+        ca, key, certificate = (None if path is None else Path(path).read_bytes() for path in self._paths())
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+    def _paths(self) -> tuple[str | Path | None, ...]:
+        return self.ca, self.key, self.certificate
+
+
+def bearer(token: str | None, target: str, tls: Tls | None) -> Metadata:
+    """What shows the token with a call; nothing where there is none.
+
+    Raises ValueError where the token would cross a network in the clear.
+    """
+    if token is None:
+        return ()
+    if tls is None and not _is_this_host(target):
+        raise ValueError(
+            f"a token goes to {target} over TLS only; name the service's CA, or take a target on this host"
+        )
+    return (("authorization", f"Bearer {token}"),)
+
+
+def _is_this_host(target: str) -> bool:
+    """Of gRPC's names for targets: an address that loops back, `localhost`, or a socket of the file system."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = re.sub(r"^(dns:(///)?|ipv4:|ipv6:)|:\d+$", "", target).strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,9 @@ from semblance.client._channel import (
     OPTIONS,
     STREAM_GRACE,
     STREAM_TIMEOUT,
+    CallOptions,
+    Tls,
+    bearer,
 )
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import Protocol, exchange
@@ -84,11 +88,25 @@ class Client:
         timeout: seconds that one answer may take, 10 by default. On a stream, as puts and `search_many` are, the
             service counts them from when it reads a request, and what it can't answer in time fails alone; by default
             it takes as long as it grants. A stream without any answer for 5 s more, by default for 120 s, is given up.
+        tls: for a service that speaks TLS; OSError where one of its files can't be read.
+        token: what the service's operator gave you, `semblance.<name>.<secret>`. ValueError where it would cross a
+            network in the clear: it goes over TLS, or to this host.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, *, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float | None = None,
+        tls: Tls | None = None,
+        token: str | None = None,
+    ) -> None:
         self._target, self._timeout = target, timeout
-        self._channel = grpc.insecure_channel(target, OPTIONS)
+        self._call = CallOptions(timeout=timeout or CALL_TIMEOUT, metadata=bearer(token, target, tls))
+        if tls is None:
+            self._channel = grpc.insecure_channel(target, OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(target, tls.credentials(), OPTIONS)
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
 
@@ -136,7 +154,7 @@ class Client:
         )
         message = translate.search_message(request)
         with mapped(self._target):
-            return translate.search_result(self._searches.Search(message, timeout=self._timeout or CALL_TIMEOUT))
+            return translate.search_result(self._searches.Search(message, **self._call))
 
     def search_many(
         self, requests: Iterable[SearchRequest], *, in_flight: int = IN_FLIGHT
@@ -147,7 +165,7 @@ class Client:
         ends them all is raised. Nothing is sent before the first result is asked for.
         """
         protocol = search_protocol(self._timeout, in_flight, self._target)
-        yield from exchange(self._searches.SearchStream, protocol, requests)
+        yield from exchange(partial(self._searches.SearchStream, metadata=self._call["metadata"]), protocol, requests)
 
     def put(
         self, items: Iterable[NewItem], *, in_flight: int = IN_FLIGHT
@@ -159,7 +177,7 @@ class Client:
         others; what ends them all is raised. Nothing is sent before the first outcome is asked for.
         """
         protocol = put_protocol(self._timeout, in_flight, self._target)
-        yield from exchange(self._catalog.Put, protocol, items)
+        yield from exchange(partial(self._catalog.Put, metadata=self._call["metadata"]), protocol, items)
 
     def put_item(self, item: NewItem) -> Outcome:
         """Puts one item; when this returns, it is durable and searchable."""
@@ -172,26 +190,26 @@ class Client:
         """An item, with its images' original bytes where asked for; NotFoundError where there is none."""
         request = translate.get_message(item_id, include_image_data)
         with mapped(self._target):
-            return translate.item(self._catalog.Get(request, timeout=self._timeout or CALL_TIMEOUT))
+            return translate.item(self._catalog.Get(request, **self._call))
 
     def delete(self, item_id: str) -> None:
         """Deletes an item; NotFoundError where there is none."""
         request = translate.delete_message(item_id)
         with mapped(self._target):
-            self._catalog.Delete(request, timeout=self._timeout or CALL_TIMEOUT)
+            self._catalog.Delete(request, **self._call)
 
     def count(self) -> Counts:
         """How much the catalogue holds."""
         request = catalog_pb2.CountRequest()
         with mapped(self._target):
-            return translate.counts(self._catalog.Count(request, timeout=self._timeout or CALL_TIMEOUT))
+            return translate.counts(self._catalog.Count(request, **self._call))
 
     def list(self) -> Iterator[Item]:
         """All items, ordered by id, fetched as they are iterated; without their images' bytes."""
         request = catalog_pb2.ListRequest(page_size=LIST_PAGE)
         while True:
             with mapped(self._target):
-                page = self._catalog.List(request, timeout=self._timeout or CALL_TIMEOUT)
+                page = self._catalog.List(request, **self._call)
             yield from map(translate.item, page.items)
             if not page.next_page_token:
                 return

@@ -9,7 +9,7 @@ SemblanceError
 ├── NotFoundError             there is no such item
 ├── ConflictError             something else changed the same thing meanwhile
 ├── RetryableError            the same request may succeed later; see `retry_delay`
-│   ├── OverloadedError       the service has too much to do
+│   ├── OverloadedError       the service has too much to do, or you call more often than agreed
 │   └── UnavailableError      the service, or something it depends on, cannot be reached
 ├── ContractMismatchError     a model or a collection is not what the release says
 ├── DeadlineExceededError     no answer within the deadline
@@ -78,7 +78,7 @@ class RetryableError(SemblanceError):
 
 
 class OverloadedError(RetryableError):
-    """The service has too much to do."""
+    """The service has too much to do, or this caller calls more often than agreed."""
 
 
 class UnavailableError(RetryableError):
@@ -110,6 +110,7 @@ BY_REASON: dict[str, type[SemblanceError]] = {
     "NOT_FOUND": NotFoundError,
     "CONFLICT": ConflictError,
     "OVERLOADED": OverloadedError,
+    "RATE_LIMITED": OverloadedError,
     "DEPENDENCY_UNAVAILABLE": UnavailableError,
     "CONTRACT_MISMATCH": ContractMismatchError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,

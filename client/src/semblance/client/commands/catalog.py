@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,9 +11,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from semblance.client._client import Client
 from semblance.client._types import Item
-from semblance.client.commands.connection import connection_options, describe, json_option, to_json
+from semblance.client.commands.connection import Connect, connection_options, describe, json_option, to_json
 
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp"}
 """By the first bytes of the formats that the service accepts."""
@@ -28,9 +28,9 @@ _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp"}
 )
 @json_option
 @connection_options
-def get(item_id: str, save_images: Path | None, as_json: bool, target: str, timeout: float | None) -> None:
+def get(item_id: str, save_images: Path | None, as_json: bool, connect: Connect) -> None:
     """Show an item of the catalogue."""
-    with Client(target, timeout=timeout) as client:
+    with connect() as client:
         item = client.get(item_id, include_image_data=save_images is not None)
     if save_images:
         try:
@@ -55,21 +55,22 @@ def get(item_id: str, save_images: Path | None, as_json: bool, target: str, time
 
 
 def save(item: Item, folder: Path) -> None:
-    """Writes the item's images into the folder."""
+    """Writes the item's images into the folder, under the digest of their bytes, which is their id: a name that a
+    service sends could lead out of the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for image in item.images:
         data = image.data or b""
         suffix = next((suffix for start, suffix in _SUFFIXES.items() if data.startswith(start)), "")
-        (folder / f"{image.image_id}{suffix}").write_bytes(data)
+        (folder / f"{hashlib.sha256(data).hexdigest()}{suffix}").write_bytes(data)
 
 
 @click.command()
 @click.argument("item_id")
 @json_option
 @connection_options
-def delete(item_id: str, as_json: bool, target: str, timeout: float | None) -> None:
+def delete(item_id: str, as_json: bool, connect: Connect) -> None:
     """Delete an item of the catalogue."""
-    with Client(target, timeout=timeout) as client:
+    with connect() as client:
         client.delete(item_id)
     click.echo(json.dumps({"deleted": item_id}, ensure_ascii=False) if as_json else f"deleted {item_id}")
 
@@ -77,9 +78,9 @@ def delete(item_id: str, as_json: bool, target: str, timeout: float | None) -> N
 @click.command()
 @json_option
 @connection_options
-def count(as_json: bool, target: str, timeout: float | None) -> None:
+def count(as_json: bool, connect: Connect) -> None:
     """Count what the catalogue holds."""
-    with Client(target, timeout=timeout) as client:
+    with connect() as client:
         counts = client.count()
     if as_json:
         click.echo(to_json(counts))
@@ -90,9 +91,9 @@ def count(as_json: bool, target: str, timeout: float | None) -> None:
 @click.command("list")
 @json_option
 @connection_options
-def list_items(as_json: bool, target: str, timeout: float | None) -> None:
+def list_items(as_json: bool, connect: Connect) -> None:
     """List the items of the catalogue; with --json, one a line."""
-    with Client(target, timeout=timeout) as client:
+    with connect() as client:
         if as_json:
             for item in client.list():
                 click.echo(to_json(item))

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET
+from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, Tls
+from semblance.client._client import Client
 from semblance.client._filters import Attribute
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
+Connect = Callable[[], Client]
+"""Makes the client that the options describe."""
 
-def connection_options(function: Function) -> Function:
-    """Adds `--target` and `--timeout`."""
-    timeout = click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="SECONDS",
-        help=f"How long one answer may take.  [default: {CALL_TIMEOUT:g}; for an item put, what the service grants]",
-    )
-    target = click.option(
+TOKEN_VARIABLE = "SEMBLANCE_TOKEN"
+
+_OPTIONS = (
+    click.option(
         "--target",
         envvar="SEMBLANCE_TARGET",
         default=DEFAULT_TARGET,
@@ -35,8 +36,69 @@ def connection_options(function: Function) -> Function:
         show_default=True,
         show_envvar=True,
         help="Where the service is.",
-    )
-    return target(timeout(function))
+    ),
+    click.option("--tls", envvar="SEMBLANCE_TLS", is_flag=True, show_envvar=True, help="Speak TLS; --ca implies it."),
+    click.option(
+        "--ca", envvar="SEMBLANCE_CA", type=_FILE, show_envvar=True, help="Who signed the service's certificate, PEM."
+    ),
+    click.option(
+        "--client-certificate",
+        envvar="SEMBLANCE_CLIENT_CERTIFICATE",
+        type=_FILE,
+        show_envvar=True,
+        help="Your own certificate chain, PEM, where the service asks for one.",
+    ),
+    click.option("--client-key", envvar="SEMBLANCE_CLIENT_KEY", type=_FILE, show_envvar=True, help="Its key, PEM."),
+    click.option(
+        "--token-file",
+        envvar="SEMBLANCE_TOKEN_FILE",
+        type=_FILE,
+        show_envvar=True,
+        help=f"File that holds your token; without one, it is taken from {TOKEN_VARIABLE}.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help=f"How long one answer may take.  [default: {CALL_TIMEOUT:g}; for an item put, what the service grants]",
+    ),
+)
+
+
+def connection_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options of a connection, and passes what they make as `connect`."""
+
+    @wraps(function)
+    def command(
+        target: str,
+        tls: bool,
+        ca: Path | None,
+        client_certificate: Path | None,
+        client_key: Path | None,
+        token_file: Path | None,
+        timeout: float | None,
+        **others: Any,
+    ) -> None:
+        def connect() -> Client:
+            try:
+                spoken = Tls(ca, client_certificate, client_key) if tls or ca or client_certificate else None
+                return Client(target, timeout=timeout, tls=spoken, token=_token(token_file))
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
+            except OSError as error:
+                raise click.ClickException(f"can't read {error.filename}: {error.strerror}") from None
+
+        function(connect=connect, **others)
+
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _token(file: Path | None) -> str | None:
+    """Never an option's value: others of this host see command lines."""
+    text = file.read_text() if file else os.environ.get(TOKEN_VARIABLE, "")
+    return text.strip() or None
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")

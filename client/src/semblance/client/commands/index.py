@@ -19,7 +19,7 @@ from semblance.client._errors import InvalidImageError, RetryableError, Semblanc
 from semblance.client._filters import Attribute
 from semblance.client._translate import image_bytes
 from semblance.client._types import NewItem, Outcome
-from semblance.client.commands.connection import connection_options
+from semblance.client.commands.connection import Connect, connection_options
 from semblance.client.commands.entry import Entry, Problem
 from semblance.client.commands.source import gather
 
@@ -30,7 +30,7 @@ Stored = Mapping[str, tuple[tuple[str, ...], Mapping[str, Attribute]]]
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @connection_options
-def index(paths: tuple[str, ...], target: str, timeout: float | None) -> None:
+def index(paths: tuple[str, ...], connect: Connect) -> None:
     """Put images into the catalogue.
 
     PATH is a folder, a glob, an image, or a manifest. Of a folder or a glob, every JPEG, PNG and WebP file below it
@@ -50,7 +50,7 @@ def index(paths: tuple[str, ...], target: str, timeout: float | None) -> None:
     run = Run(problems=problems)
     columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
     try:
-        with Client(target, timeout=timeout) as client, Progress(*columns, console=Console(stderr=True)) as progress:
+        with connect() as client, Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("", total=len(entries))
             run.advance = lambda: progress.advance(task)
             upload(client, entries, run)

@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from semblance.client._client import Client
 from semblance.client._filters import All, Filter
 from semblance.client._translate import image_bytes
 from semblance.client._types import Box, Objects, SearchResult
-from semblance.client.commands.connection import connection_options, describe, json_option, to_json
+from semblance.client.commands.connection import Connect, connection_options, describe, json_option, to_json
 from semblance.client.commands.expression import ComparisonType
 from semblance.client.drawing import caption, draw_result
 
@@ -77,8 +76,7 @@ def search(
     min_similarity: float | None,
     save: Path | None,
     as_json: bool,
-    target: str,
-    timeout: float | None,
+    connect: Connect,
 ) -> None:
     """Find the catalogue items that a photo shows.
 
@@ -87,7 +85,7 @@ def search(
     if boxes and objects != "all":
         raise click.UsageError("--box excludes --objects: give one of the two")
     photo = image_bytes(image)
-    with Client(target, timeout=timeout) as client:
+    with connect() as client:
         result = client.search(
             photo,
             top_k=top_k,
