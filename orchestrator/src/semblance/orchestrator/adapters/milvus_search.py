@@ -1,0 +1,151 @@
+"""Milvus' search call, of which every request makes one.
+
+The messages are pymilvus'. Its client around them is not used here: it makes an object of each value of an answer, most
+of which nobody reads, and that took more of the orchestrator's CPU than all else in a search. What its client adds to a
+call is added here, too: the token, the database and the encryption that the address asks for.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus.client.connection_manager import ConnectionConfig
+from pymilvus.client.utils import check_status
+from pymilvus.exceptions import MilvusException
+from pymilvus.grpc_gen.common_pb2 import Bounded, KeyValuePair, PlaceholderGroup, PlaceholderType, PlaceholderValue
+from pymilvus.grpc_gen.milvus_pb2 import DESCRIPTOR, SearchRequest, SearchResults
+
+from semblance.orchestrator.adapters.coalescer import Coalescer
+from semblance.orchestrator.box import Box
+from semblance.orchestrator.ports import Neighbour, Neighbours
+from semblance.orchestrator.release import Release
+
+METRIC = "COSINE"
+HIT_FIELDS = ("item_id", "image_id", "x1", "y1", "x2", "y2")
+# Of `SearchRequest.guarantee_timestamp` at bounded consistency; `BOUNDED_TS` of pymilvus.
+BOUNDED_TIMESTAMP = 2
+# Serialised requests that are kept: callers of one service ask with few limits and filters.
+REQUESTS_KEPT = 64
+
+SEARCH = f"/{DESCRIPTOR.services_by_name['MilvusService'].full_name}/Search"
+
+
+class MilvusSearch:
+    """Connects when first used, and again by itself within a second of Milvus' return."""
+
+    def __init__(self, uri: str, token: str, options: Mapping[str, int]) -> None:
+        """Raises ValueError where `uri` is not one."""
+        try:
+            address = ConnectionConfig.from_uri(uri, token=token)
+        except MilvusException as error:
+            raise ValueError(f"Milvus' address {uri!r} is none: {error.message}") from None
+        channel_options = [("grpc.max_receive_message_length", -1), *options.items()]
+        self._channel = (
+            grpc.aio.secure_channel(address.address, grpc.ssl_channel_credentials(), channel_options)
+            if "secure" in dict(address.handler_kwargs)
+            else grpc.aio.insecure_channel(address.address, channel_options)
+        )
+        self._metadata = [("dbname", address.db_name)] if address.db_name else []
+        if address.token:
+            self._metadata.append(("authorization", base64.b64encode(address.token.encode()).decode()))
+        self._search: grpc.aio.UnaryUnaryMultiCallable[bytes, Any] = self._channel.unary_unary(
+            SEARCH, response_deserializer=SearchResults.FromString
+        )
+        self._coalescer = Coalescer(self._call)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def connected(self) -> None:
+        """Waits until the connection is there."""
+        await self._channel.channel_ready()
+
+    async def __call__(
+        self,
+        release: Release,
+        vectors: NDArray[np.float32],
+        limit: int,
+        expression: str,
+        include_attributes: bool,
+        timeout: float,
+    ) -> list[Neighbours]:
+        """For each of `vectors`, float32 [N, dimension], up to `limit` rows that meet `expression`, most similar first.
+
+        Raises MilvusException with what Milvus answers, grpc.aio.AioRpcError where it does not.
+        """
+        settings = _settings(release.collection, max(release.index.ef, limit), limit, expression, include_attributes)
+        return await self._coalescer.search(settings, vectors, timeout)
+
+    async def _call(self, settings: bytes, vectors: NDArray[np.float32], timeout: float) -> list[Neighbours]:
+        # Serialised messages that follow each other are one message.
+        request = settings + _queries(vectors)
+        answer = await self._search(request, timeout=timeout, metadata=self._metadata or None)
+        check_status(answer.status)
+        return _neighbours(answer.results)
+
+
+@lru_cache(REQUESTS_KEPT)
+def _settings(collection: str, ef: int, limit: int, expression: str, include_attributes: bool) -> bytes:
+    """The request without its vectors, serialised."""
+    parameters = {
+        "anns_field": "vector",
+        "topk": str(limit),
+        "metric_type": METRIC,
+        "round_decimal": "-1",
+        "ignore_growing": "False",
+        "params": json.dumps({"ef": ef, "metric_type": METRIC}, separators=(",", ":")),
+    }
+    request = SearchRequest(
+        collection_name=collection,
+        dsl=expression,
+        dsl_type="BoolExprV1",
+        output_fields=[*HIT_FIELDS, "attributes"] if include_attributes else HIT_FIELDS,
+        search_params=[KeyValuePair(key=key, value=value) for key, value in parameters.items()],
+        guarantee_timestamp=BOUNDED_TIMESTAMP,
+        consistency_level=Bounded,
+    )
+    serialised: bytes = request.SerializeToString()
+    return serialised
+
+
+def _queries(vectors: NDArray[np.float32]) -> bytes:
+    values = PlaceholderValue(
+        tag="$0", type=PlaceholderType.FloatVector, values=[vector.tobytes() for vector in vectors]
+    )
+    group = PlaceholderGroup(placeholders=[values]).SerializeToString()
+    serialised: bytes = SearchRequest(nq=len(vectors), placeholder_group=group).SerializeToString()
+    return serialised
+
+
+def _neighbours(results: Any) -> list[Neighbours]:
+    """`results`: a `SearchResultData`, whose columns hold the rows of all queries, one query's behind the other's."""
+    # Where no row was found, a column has no data of any type.
+    columns = {
+        field.field_name: getattr(field.scalars, kind).data
+        for field in results.fields_data
+        if (kind := field.scalars.WhichOneof("data"))
+    }
+    item_ids, scores = columns.get("item_id", ()), results.scores
+    found = []
+    start = 0
+    for count in results.topks:
+        end = start + count
+        found.append(Neighbours(item_ids[start:end], scores[start:end], partial(_row, columns, scores, start)))
+        start = end
+    return found
+
+
+def _row(columns: Mapping[str, Any], scores: Any, start: int, number: int) -> Neighbour:
+    at = start + number
+    return Neighbour(
+        columns["item_id"][at],
+        columns["image_id"][at],
+        Box(columns["x1"][at], columns["y1"][at], columns["x2"][at], columns["y2"][at]),
+        scores[at],
+        json.loads(columns["attributes"][at]) if "attributes" in columns else {},
+    )

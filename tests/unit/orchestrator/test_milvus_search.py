@@ -1,0 +1,95 @@
+"""Milvus is asked as pymilvus would ask it."""
+
+import base64
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from pymilvus.client.prepare import Prepare
+from pymilvus.exceptions import MilvusException
+from pymilvus.grpc_gen.common_pb2 import Bounded
+from pymilvus.grpc_gen.milvus_pb2 import SearchRequest, SearchResults
+
+from semblance.orchestrator.adapters.milvus_search import BOUNDED_TIMESTAMP, SEARCH, MilvusSearch
+from semblance.orchestrator.testing import example_release
+
+FIELDS = ["item_id", "image_id", "x1", "y1", "x2", "y2"]
+RELEASE = example_release(4, collection="c")
+VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+class Answering(grpc.GenericRpcHandler):
+    """Answers every search with one answer, and remembers what was asked, and with which metadata."""
+
+    def __init__(self, answer: SearchResults) -> None:
+        self.answer = answer
+        self.requests: list[SearchRequest] = []
+        self.metadata: dict[str, str] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        assert handler_call_details.method == SEARCH
+        self.metadata = {key: str(value) for key, value in handler_call_details.invocation_metadata}
+        return grpc.unary_unary_rpc_method_handler(
+            self._search, SearchRequest.FromString, SearchResults.SerializeToString
+        )
+
+    async def _search(self, request: SearchRequest, context: object) -> SearchResults:
+        self.requests.append(request)
+        return self.answer
+
+
+async def ask(milvus: Answering, path: str = "", token: str = "", include_attributes: bool = False) -> list[Any]:
+    server = grpc.aio.server(handlers=[milvus])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    search = MilvusSearch(f"http://127.0.0.1:{port}{path}", token, {})
+    try:
+        return list(await search(RELEASE, VECTORS, 200, 'item_id == "a"', include_attributes, 10.0))
+    finally:
+        await search.close()
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("include_attributes", [False, True])
+async def test_the_request_is_the_one_that_pymilvus_makes(include_attributes: bool) -> None:
+    milvus = Answering(SearchResults())
+    await ask(milvus, include_attributes=include_attributes)
+    expected = Prepare.search_requests_with_expr(
+        "c",
+        "vector",
+        {"metric_type": "COSINE", "params": {"ef": 200}},
+        200,
+        data=list(VECTORS),
+        expr='item_id == "a"',
+        output_fields=[*FIELDS, "attributes"] if include_attributes else FIELDS,
+        consistency_level=Bounded,
+        guarantee_timestamp=BOUNDED_TIMESTAMP,
+        use_default_consistency=False,
+    )
+    (request,) = milvus.requests
+    parameters = [{each.key: each.value for each in message.search_params} for message in (request, expected)]
+    assert parameters[0] == parameters[1]
+    for message in (request, expected):
+        message.ClearField("search_params")
+    assert request == expected
+
+
+async def test_token_and_database_go_with_the_call() -> None:
+    milvus = Answering(SearchResults())
+    await ask(milvus, "/shop", token="root:secret")
+    assert milvus.metadata["authorization"] == base64.b64encode(b"root:secret").decode()
+    assert milvus.metadata["dbname"] == "shop"
+
+
+async def test_a_status_in_the_answer_is_an_error() -> None:
+    answer = SearchResults()
+    answer.status.code, answer.status.reason = 100, "not there"
+    with pytest.raises(MilvusException, match="not there") as failure:
+        await ask(Answering(answer))
+    assert failure.value.code == 100
+
+
+async def test_what_is_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match="ftp://host"):
+        MilvusSearch("ftp://host", "", {})
