@@ -3,7 +3,9 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from semblance.serving import milvus, ports
-from semblance.serving.process import running, this_environment
+from semblance.serving.process import Process, running, this_environment
 
 READY_SECONDS = 30.0
 # Whom PostgreSQL runs as where the tests run as root, which it refuses.
@@ -41,39 +43,67 @@ def unprivileged(*command: str | Path) -> list[str]:
     return ["setpriv", f"--reuid={UNPRIVILEGED}", "--regid=nogroup", "--clear-groups", *map(str, command)]
 
 
+@dataclass(frozen=True, slots=True)
+class PostgreSql:
+    """A PostgreSQL server's programs and its data, whether it runs or not."""
+
+    programs: Path
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Without a database's name."""
+        return f"postgresql://semblance@{ports.LOOPBACK}:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator[Process]:
+        settings = {"listen_addresses": ports.LOOPBACK, "unix_socket_directories": "", "fsync": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = unprivileged(self.programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options)
+        log = self.folder / "postgresql.log"
+        with running("PostgreSQL", command, log=log, environment=this_environment()) as server:
+            server.wait_until(lambda: _answers(self.url), READY_SECONDS)
+            yield server
+
+
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server, without a database's name."""
+def postgresql_installed() -> tuple[Path, tuple[str, ...]]:
+    """See `postgresql_programs`."""
     installed = postgresql_programs()
     if installed is None:
         missing = "neither Debian's postgresql package nor the pgserver wheel is installed"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
-    programs, order = installed
+    return installed
+
+
+@contextmanager
+def postgresql_made(programs: Path, order: Sequence[str]) -> Iterator[PostgreSql]:
+    """With data of its own; it does not run."""
     # Not under pytest's folder, which other users may not enter.
     folder = Path(tempfile.mkdtemp(prefix="semblance-postgresql-"))
     try:
         if os.geteuid() == 0:
             programs = _copy_where_others_may_read(programs, folder)
             shutil.chown(folder, UNPRIVILEGED)
-        port = ports.free(1)[0]
-        data = folder / "data"
         initdb = unprivileged(
-            programs / "initdb", "-D", data, "-U", "semblance", "-A", "trust", "-E", "UTF8", "--no-sync",
+            programs / "initdb", "-D", folder / "data", "-U", "semblance", "-A", "trust", "-E", "UTF8", "--no-sync",
             "--locale=C", *order,
         )  # fmt: skip
         with running("initdb", initdb, log=folder / "initdb.log", environment=this_environment()) as process:
             assert process.guard.wait(READY_SECONDS) == 0, process.log.read_text()
-        settings = {"listen_addresses": ports.LOOPBACK, "unix_socket_directories": "", "fsync": "off"}
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = unprivileged(programs / "postgres", "-D", data, "-p", str(port), *options)
-        url = f"postgresql://semblance@{ports.LOOPBACK}:{port}"
-        with running("PostgreSQL", command, log=folder / "postgresql.log", environment=this_environment()) as server:
-            server.wait_until(lambda: _answers(url), READY_SECONDS)
-            yield url
+        yield PostgreSql(programs, folder, ports.free(1)[0])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_installed: tuple[Path, tuple[str, ...]]) -> Iterator[str]:
+    """The URL of a PostgreSQL server, without a database's name."""
+    with postgresql_made(*postgresql_installed) as server, server.running():
+        yield server.url
 
 
 def _copy_where_others_may_read(programs: Path, folder: Path) -> Path:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -63,6 +64,85 @@ async def test_takes_the_same_image_again_even_at_once(store: ImageStore) -> Non
     data = os.urandom(500_000)
     await asyncio.gather(*(store.write(digest(data), data) for _ in range(8)))
     assert await store.read(digest(data)) == data
+
+
+async def test_lists_the_images_of_a_shard(store: ImageStore) -> None:
+    files = {digest(data): data for data in (b"1", b"22", b"333")}
+    moment = datetime.now(UTC) - timedelta(seconds=2)
+    for image_id, data in files.items():
+        await store.write(image_id, data)
+        (stored,) = await store.list(image_id[:2])
+        assert (stored.image_id, stored.size) == (image_id, len(data))
+        assert moment < stored.written_at < datetime.now(UTC) + timedelta(seconds=2)
+    assert await store.list("zz") == []
+
+
+async def test_removes_only_what_is_old(store: ImageStore) -> None:
+    await store.write(digest(b"1"), b"1")
+    (stored,) = await store.list(digest(b"1")[:2])
+    assert not await store.remove(digest(b"1"), stored.written_at)
+    assert await store.read(digest(b"1")) == b"1"
+    assert await store.remove(digest(b"1"), stored.written_at + timedelta(seconds=1))
+    with pytest.raises(NotFound):
+        await store.read(digest(b"1"))
+    assert await store.list(digest(b"1")[:2]) == []
+    assert not await store.remove(digest(b"1"), datetime.now(UTC))
+
+
+async def test_writing_an_image_again_makes_it_young(tmp_path: Path) -> None:
+    store = FileImageStore(f"file://{tmp_path}")
+    await store.write(digest(b"1"), b"1")
+    os.utime(tmp_path / digest(b"1")[:2] / digest(b"1"), (0, 0))
+    await store.write(digest(b"1"), b"1")
+    assert not await store.remove(digest(b"1"), datetime.now(UTC) - timedelta(minutes=1))
+    await store.close()
+
+
+async def test_an_image_that_is_written_while_it_is_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileImageStore(f"file://{tmp_path}")
+    path = tmp_path / digest(b"1")[:2] / digest(b"1")
+    rename = Path.rename
+    for when in ("before", "after"):
+        await store.write(digest(b"1"), b"1")
+        os.utime(path, (0, 0))
+
+        def with_a_writer(old: Path, new: Path, when: str = when) -> Path:
+            monkeypatch.setattr(Path, "rename", rename)
+            if when == "before":
+                images._write_durably(path, b"1")
+            renamed = rename(old, new)
+            if when == "after":
+                images._write_durably(path, b"1")
+            return renamed
+
+        monkeypatch.setattr(Path, "rename", with_a_writer)
+        await store.remove(digest(b"1"), datetime.now(UTC) - timedelta(minutes=1))
+        assert await store.read(digest(b"1")) == b"1"
+    assert [each.image_id for each in await store.list(digest(b"1")[:2])] == [digest(b"1")]
+    await store.close()
+
+
+async def test_a_killed_writer_leaves_what_can_be_removed(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from semblance.orchestrator.adapters import images\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "images._write_durably(Path(sys.argv[1]), b'1')\n"
+    )
+    folder = tmp_path / "ab"
+    folder.mkdir()
+    subprocess.run([sys.executable, "-c", program, folder / ("ab" * 32)], check=False)
+    store = FileImageStore(f"file://{tmp_path}")
+    (left,) = await store.list("ab")
+    assert left.image_id != "ab" * 32
+    with pytest.raises(NotFound):
+        await store.read("ab" * 32)
+    assert await store.remove(left.image_id, datetime.now(UTC) + timedelta(minutes=1))
+    assert not any(folder.iterdir())
+    await store.close()
 
 
 async def test_a_folder_is_sharded_and_holds_nothing_but_whole_files(tmp_path: Path) -> None:
@@ -123,6 +203,8 @@ async def test_a_missing_bucket_is_unavailable(bucket: str) -> None:
         await store.write(digest(b"1"), b"1")
     with pytest.raises(DependencyUnavailable, match="create it"):
         await store.read(digest(b"1"))
+    with pytest.raises(DependencyUnavailable, match="create it"):
+        await store.list("ab")
     await store.close()
 
 

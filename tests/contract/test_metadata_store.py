@@ -19,7 +19,7 @@ import pytest
 
 from semblance.orchestrator.adapters.metadata import SqlMetadataStore, engine
 from semblance.orchestrator.adapters.metadata import store as store_module
-from semblance.orchestrator.errors import DependencyUnavailable, InvalidArgument, NotFound
+from semblance.orchestrator.errors import Conflict, DependencyUnavailable, InvalidArgument, NotFound
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Value
 from semblance.orchestrator.ports import MetadataStore
 from semblance.orchestrator.testing import MemoryMetadataStore, example_release
@@ -28,6 +28,8 @@ EARLY = datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=UTC)
 LATE = EARLY + timedelta(days=1)
 
 IMAGES = (ItemImage("a" * 64, 640, 480, 2), ItemImage("b" * 64, 1, 1, 1))
+
+RELEASE = example_release()
 
 Open = Callable[[], MetadataStore]
 
@@ -183,12 +185,13 @@ async def test_refuses_a_page_token_of_its_callers_making(store: MetadataStore, 
 
 
 async def test_an_item_is_unsettled_until_the_index_agrees(store: MetadataStore) -> None:
+    await store.add_first_release(RELEASE)
     first = (await store.write(item("first"))).revision
     second = (await store.write(item("second"))).revision
     assert await store.unsettled(10) == [("first", first), ("second", second)]
     assert await store.unsettled(1) == [("first", first)]
-    assert await store.settle("first", first)
-    assert await store.settle("first", first)
+    assert await store.settle("first", first, RELEASE)
+    assert await store.settle("first", first, RELEASE)
     assert await store.unsettled(10) == [("second", second)]
     assert [settled for _, settled in filter(None, [await store.get("first"), await store.get("second")])] == [
         True,
@@ -197,8 +200,9 @@ async def test_an_item_is_unsettled_until_the_index_agrees(store: MetadataStore)
 
 
 async def test_a_postponed_item_is_behind_the_others(store: MetadataStore) -> None:
+    await store.add_first_release(RELEASE)
     first, second, third = [(await store.write(item(name))).revision for name in ("first", "second", "third")]
-    await store.settle("third", third)
+    await store.settle("third", third, RELEASE)
     await store.postpone("first", first)
     await store.postpone("second", second + 1)
     await store.postpone("third", third)
@@ -206,11 +210,12 @@ async def test_a_postponed_item_is_behind_the_others(store: MetadataStore) -> No
 
 
 async def test_a_removed_item_is_gone_and_unsettled(store: MetadataStore) -> None:
-    await store.settle("i", (await store.write(item("i", {"a": 1}))).revision)
+    await store.add_first_release(RELEASE)
+    await store.settle("i", (await store.write(item("i", {"a": 1}))).revision, RELEASE)
     revision = await store.remove("i")
     assert await store.get("i") is None
     assert await store.unsettled(10) == [("i", revision)]
-    assert await store.settle("i", revision)
+    assert await store.settle("i", revision, RELEASE)
     assert not await store.unsettled(10)
     with pytest.raises(NotFound, match="'i'"):
         await store.remove("i")
@@ -218,22 +223,132 @@ async def test_a_removed_item_is_gone_and_unsettled(store: MetadataStore) -> Non
 
 
 async def test_revisions_grow_through_removal(store: MetadataStore) -> None:
+    await store.add_first_release(RELEASE)
     given = [(await store.write(item("i"))).revision for _ in range(2)]
     given.append(await store.remove("i"))
-    await store.settle("i", given[-1])
+    await store.settle("i", given[-1], RELEASE)
     given += [(await store.write(item("i"))).revision, await store.remove("i"), (await store.write(item("i"))).revision]
     assert given == sorted(set(given))
 
 
 async def test_settling_an_old_revision_unsettles_the_item_anew(store: MetadataStore) -> None:
+    await store.add_first_release(RELEASE)
     old, new = [(await store.write(item("i"))).revision for _ in range(2)]
-    assert await store.settle("i", new)
-    assert not await store.settle("i", old)
+    assert await store.settle("i", new, RELEASE)
+    assert not await store.settle("i", old, RELEASE)
     ((item_id, newest),) = await store.unsettled(10)
     assert item_id == "i"
     assert newest > new
-    assert not await store.settle("i", new)
-    assert not await store.settle("never", 1)
+    assert not await store.settle("i", new, RELEASE)
+    assert not await store.settle("never", 1, RELEASE)
+
+
+async def test_says_which_were_unsettled_before_a_moment(store: MetadataStore) -> None:
+    revision = (await store.write(item("old"))).revision
+    moment = datetime.now(UTC)
+    await store.write(item("new"))
+    assert await store.unsettled(10, moment) == [("old", revision)]
+    assert await store.count_unsettled(moment) == 1
+    await store.postpone("old", revision)
+    assert await store.count_unsettled(moment) == 0
+    assert await store.count_unsettled(datetime.now(UTC) + timedelta(seconds=1)) == 2
+
+
+async def test_unsettles_what_the_index_was_found_to_disagree_about(store: MetadataStore) -> None:
+    await store.add_first_release(RELEASE)
+    revision = (await store.write(item("here"))).revision
+    await store.settle("here", revision, RELEASE)
+    assert await store.indexed()
+    assert await store.revisions(["here", "never"]) == {"here": (revision, True)}
+    await store.unsettle(["here", "never"])
+    await store.unsettle([])
+    assert not await store.indexed()
+    assert await store.revisions(["here", "never"]) == {"here": (revision, False), "never": (1, False)}
+    assert {item_id for item_id, _ in await store.unsettled(10)} == {"here", "never"}
+    assert await store.settle("here", revision, RELEASE)
+    assert await store.settle("never", 1, RELEASE)
+    assert await store.get("never") is None
+
+
+async def test_settling_takes_other_numbers_of_vectors(store: MetadataStore) -> None:
+    await store.add_first_release(RELEASE)
+    revision = (await store.write(item("i"))).revision
+    more = replace(IMAGES[1], vectors=5)
+    assert not await store.settle("i", revision - 1, RELEASE, [more])
+    ((_, revision),) = await store.unsettled(1)
+    assert await store.settle("i", revision, RELEASE, [more])
+    known = await store.get("i")
+    assert known is not None
+    assert known[0].images == (IMAGES[0], more)
+
+
+async def test_another_collection_unsettles_every_item(another: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "UNSETTLE_PAGE", 2)
+    store = another()
+    with pytest.raises(NotFound, match="no release is active"):
+        await store.replace_collection("other")
+    await store.add_first_release(RELEASE)
+    names = ["a", "b", "c", "d", "removed"]
+    for name in names:
+        await store.settle(name, (await store.write(item(name))).revision, RELEASE)
+    await store.settle("removed", await store.remove("removed"), RELEASE)
+    release = await store.replace_collection("other")
+    assert release == replace(RELEASE, collection="other") == await another().active_release()
+    assert not await store.indexed()
+    assert [item_id for item_id, _ in await store.unsettled(10)] == names[:-1]
+
+
+async def test_what_was_written_to_another_collection_is_not_settled(another: Open) -> None:
+    store = another()
+    await store.add_first_release(RELEASE)
+    late = (await store.write(item("late"))).revision
+    release = await store.replace_collection("other")
+    assert not await store.settle("late", late, RELEASE)
+    ((_, newest),) = await store.unsettled(10)
+    assert newest > late
+    assert await store.settle("late", newest, release)
+
+
+async def test_what_is_settled_while_the_collection_is_replaced_is_settled_in_the_new_one(another: Open) -> None:
+    stores = [another() for _ in range(4)]
+    await stores[0].add_first_release(RELEASE)
+
+    async def put(number: int) -> tuple[str, int, bool]:
+        store = stores[number % 3]
+        revision = (await store.write(item(f"i{number}"))).revision
+        return f"i{number}", revision, await store.settle(f"i{number}", revision, RELEASE)
+
+    putting = asyncio.gather(*map(put, range(60)))
+    await stores[3].replace_collection("other")
+    await putting
+    assert not await stores[0].indexed()
+    assert len(await stores[0].unsettled(100)) == 60
+
+
+async def test_names_the_images_that_items_refer_to(store: MetadataStore) -> None:
+    images = [ItemImage(each * 64, 1, 1, 1) for each in "af0"]
+    await store.write(item("i", images=tuple(images)))
+    await store.write(item("j", images=(images[0],)))
+    assert await store.image_ids("aa") == {"a" * 64}
+    assert await store.image_ids("ff") == {"f" * 64}
+    assert await store.image_ids("00") == {"0" * 64}
+    assert await store.image_ids("01") == set()
+
+
+async def test_a_late_write_changes_nothing_that_came_after_what_it_knew(store: MetadataStore) -> None:
+    first = (await store.write(item("i", {"n": 1}), 0)).revision
+    second = (await store.write(item("i", {"n": 2}), first)).revision
+    for work in (store.write(item("i", {"n": 3}), first), store.remove("i", first), store.write(item("i"), 0)):
+        with pytest.raises(Conflict, match="changed by somebody else"):
+            await work
+    known = await store.get("i")
+    assert known is not None
+    assert known[0].attributes == {"n": 2}
+    assert await store.revisions(["i"]) == {"i": (second, False)}
+    third = await store.remove("i", second)
+    with pytest.raises(Conflict):
+        await store.write(item("i"), second)
+    assert (await store.write(item("i"), third)).revision > third
 
 
 async def test_writers_of_one_item_get_different_revisions(another: Open) -> None:
@@ -343,7 +458,7 @@ async def test_refuses_text_that_a_database_can_not_hold(url: str, bad: str) -> 
         store.write(item(bad)),
         store.write(item("i", {"a": bad})),
         store.remove(bad),
-        store.settle(bad, 1),
+        store.settle(bad, 1, RELEASE),
     ):
         with pytest.raises(InvalidArgument, match="NUL or lone surrogates"):
             await work

@@ -4,6 +4,7 @@ A filter means what `semblance.orchestrator.testing.meets` says.
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -34,7 +35,7 @@ from semblance.orchestrator.errors import (
 )
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, Value
-from semblance.orchestrator.ports import IndexRow, VectorIndex
+from semblance.orchestrator.ports import IndexEntry, IndexRow, VectorIndex
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.testing import MemoryVectorIndex, example_release, meets
 from semblance.serving import milvus, ports
@@ -96,7 +97,7 @@ async def found(
 @pytest.mark.parametrize("server", SERVERS)
 async def test_an_empty_collection_answers_with_nothing(index: VectorIndex, release: Release) -> None:
     await index.check(release, TIMEOUT)
-    assert await index.search(release, vectors(3), 10, None, True, TIMEOUT) == [[], [], []]
+    assert [list(each) for each in await index.search(release, vectors(3), 10, None, True, TIMEOUT)] == [[], [], []]
     assert await index.search(release, vectors(0), 10, None, True, TIMEOUT) == []
 
 
@@ -127,7 +128,7 @@ async def test_nearest_first_by_cosine(index: VectorIndex, release: Release) -> 
         assert [neighbour.similarity for neighbour in answer] == pytest.approx(cosines[nearest], abs=1e-5)
         assert {(neighbour.image_id, neighbour.box) for neighbour in answer} == {(IMAGE, Box(1.5, 2.25, 30, 40.125))}
     opposite = await index.search(release, -stored[:1], 200, None, False, TIMEOUT)
-    assert opposite[0][-1].similarity == pytest.approx(-1, abs=1e-5)
+    assert opposite[0].similarities[-1] == pytest.approx(-1, abs=1e-5)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -182,6 +183,35 @@ async def test_answers_with_thousands_of_rows(index: VectorIndex, release: Relea
     await index.upsert(release, [row(str(n), vector) for n, vector in enumerate(vectors(many))], TIMEOUT)
     for limit in (many, 16_384):
         assert len(set(await found(index, release, vectors(1)[0], limit=limit))) == many
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_lists_what_rows_say_by_ranges_of_item_ids(index: VectorIndex, release: Release) -> None:
+    ids = ["", " ", "A", "B", "a", 'a"\\', "é", "\uffff", "😀"]
+    stored = [
+        row(f"{key}{number}", vectors(1)[0], item_id, {"n": number, "d": 2.0, "s": item_id})
+        for number, item_id in enumerate(ids)
+        for key in "kl"
+    ]
+    await index.upsert(release, stored, TIMEOUT)
+    for after, until in itertools.combinations([*ids, None], 2):
+        assert after is not None
+        expected = [each for each in stored if after < each.item_id and (until is None or each.item_id <= until)]
+        found = await index.entries(release, after, until, 100, TIMEOUT)
+        assert sorted(found, key=lambda each: each.key) == sorted(
+            (IndexEntry(each.key, each.item_id, each.image_id, each.box, each.attributes) for each in expected),
+            key=lambda each: each.key,
+        )
+    assert len(await index.entries(release, "", None, 3, TIMEOUT)) == 3
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_dropped_collection_is_gone(index: VectorIndex, release: Release) -> None:
+    await index.upsert(release, [row("a", vectors(1)[0])], TIMEOUT)
+    await index.drop(release, TIMEOUT)
+    await index.drop(release, TIMEOUT)
+    with pytest.raises(ContractMismatch):
+        await index.check(release, TIMEOUT)
 
 
 # Filters.
@@ -489,7 +519,7 @@ async def test_a_frozen_milvus_exceeds_the_deadline_and_is_used_again_after(tmp_
             await index.search(release, vectors(1), 1, None, False, 0.5)
         assert time.monotonic() - started < 2
         frozen.resume()
-        assert await index.search(release, vectors(1), 1, None, False, TIMEOUT) == [[]]
+        assert await found(index, release, vectors(1)[0]) == []
         await index.close()
 
 

@@ -15,7 +15,9 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from semblance.orchestrator.grpc_edge.callers import digest
 from semblance.serving import ports
+from tests.certificates import Authority
 
 SEMBLANCE = Path(sys.executable).with_name("semblance")
 # Seconds within which a process starts or ends.
@@ -130,3 +132,46 @@ def test_it_says_that_it_does_not_serve_yet_and_stops_when_told(settings: dict[s
         status, lines = ended(process)
     assert status == 0
     assert last_record(lines)["message"] == "stopping"
+
+
+def test_no_secret_reaches_the_log(settings: dict[str, str], tmp_path: Path) -> None:
+    token, wrong = (f"semblance.{name}.hunter2" for name in ("shop", "nobody"))
+    hashed = {"sha256": digest(token).hex(), "created": "2026-01-31"}
+    callers = {"callers": [{"name": "shop", "roles": ["search"], "tokens": [hashed]}]}
+    (tmp_path / "callers.json").write_text(json.dumps(callers))
+    pair = Authority(tmp_path / "authority").issue("127.0.0.1", "127.0.0.1")
+    secret = settings | {
+        "SEMBLANCE_LOG_LEVEL": "DEBUG",
+        "SEMBLANCE_METADATA_URL": "postgresql+psycopg://semblance:hunter2@127.0.0.1:1/database",
+        "SEMBLANCE_MILVUS_TOKEN": "root:hunter2",
+        "SEMBLANCE_CALLERS": str(tmp_path / "callers.json"),
+        "SEMBLANCE_TLS_CERTIFICATE": str(pair.certificate),
+        "SEMBLANCE_TLS_KEY": str(pair.key),
+    }
+    trusted = grpc.ssl_channel_credentials(pair.certificate.read_bytes())
+    with serving(secret) as process, grpc.secure_channel(settings["SEMBLANCE_LISTEN"], trusted) as channel:
+        count: Any = channel.unary_unary("/semblance.v1.CatalogService/Count")
+        for shown, expected in ((token, "UNAVAILABLE"), (wrong, "UNAUTHENTICATED")):
+            metadata = (("authorization", f"Bearer {shown}"),)
+            with pytest.raises(grpc.RpcError) as raised:
+                count(b"", metadata=metadata, wait_for_ready=True, timeout=PATIENCE)
+            assert expected in str(raised.value)
+            assert "hunter2" not in str(raised.value)
+        process.terminate()
+        status, lines = ended(process)
+    assert status == 0
+    with serving(secret | {"SEMBLANCE_STARTUP_WAIT": "0"}) as process:
+        status, more = ended(process)
+    assert status == 1
+    assert "the metadata store" in more[-1]
+    assert not [line for line in (*lines, *more) if "hunter2" in line or "PRIVATE" in line]
+
+
+def test_other_hosts_are_not_listened_to_without_a_word(settings: dict[str, str]) -> None:
+    with serving(settings | {"SEMBLANCE_LISTEN": "0.0.0.0:0"}) as process:
+        status, lines = ended(process)
+    assert status == 2
+    assert "SEMBLANCE_LISTEN is '0.0.0.0:0', which other hosts reach" in lines[-1]
+    with serving(settings | {"SEMBLANCE_LISTEN": "0.0.0.0:0"}, "--insecure-listen") as process:
+        assert process.stderr is not None
+        assert "listening on port" in process.stderr.readline()

@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 from semblance.orchestrator.adapters import shared_memory
 from semblance.orchestrator.adapters.transport import SLOT_BYTES, Mode, Way
 from semblance.orchestrator.adapters.triton import TritonServer
-from semblance.orchestrator.errors import DeadlineExceeded, SemblanceError
+from semblance.orchestrator.errors import DeadlineExceeded, InvalidImage, SemblanceError
 from semblance.serving import triton
 from tests.inference import infer
 from tests.integration.test_triton_adapter import MODEL, PATIENT, WEIGHTS, batch, publish
@@ -99,6 +99,18 @@ async def test_what_finds_no_slot_goes_in_the_message_and_is_counted(models: Tri
 async def test_what_is_larger_than_a_slot_goes_in_the_message_and_is_counted(models: TritonServer) -> None:
     assert models.transport.lease(SLOT_BYTES + 1) is None
     assert models.transport.inputs == {Way.TOO_LARGE: 1}
+
+
+async def test_a_slot_that_was_not_sent_is_free_at_once_unless_somebody_may_still_fill_it(
+    models: TritonServer,
+) -> None:
+    with pytest.raises(InvalidImage), models.batch(MODEL, 1):
+        raise InvalidImage("not a photo")
+    assert len(models.transport) == 1
+    with pytest.raises(asyncio.CancelledError), models.batch(MODEL, 1):
+        raise asyncio.CancelledError
+    assert len(models.transport) == 0
+    await until(lambda: len(models.transport) == 1)
 
 
 @pytest.mark.parametrize("cut", ["cancelled", "late"])

@@ -9,8 +9,8 @@ from grpc import StatusCode
 
 from semblance.v1.catalog_pb2 import ListRequest
 from semblance.v1.item_pb2 import Box, Comparison, Filter, Value
-from semblance.v1.search_pb2 import SearchOptions, SearchRequest
-from tests.integration.service.world import PRICE, RED_PHOTO, Caller, item, photo, reason
+from semblance.v1.search_pb2 import SearchOptions, SearchRequest, SearchStreamResponse
+from tests.integration.service.world import PATIENCE, PRICE, RED_PHOTO, Caller, item, photo, reason
 
 
 def compare(field: str, value: Value) -> Filter:
@@ -80,3 +80,33 @@ async def test_a_page_token_that_is_not_ours_is_refused(caller: Caller) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await caller.catalog.List(ListRequest(page_token="x"))
     assert reason(raised.value)[:2] == (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+
+
+async def test_bytes_that_are_no_message_are_refused(caller: Caller) -> None:
+    channel: Any = caller.channel
+    for method in ("SearchService/Search", "CatalogService/Get"):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await channel.unary_unary(f"/semblance.v1.{method}")(b"\xff\xff", timeout=PATIENCE)
+        assert reason(raised.value) == (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", None)
+
+
+async def test_a_stream_ends_behind_bytes_that_are_no_message_and_answers_what_came_before(caller: Caller) -> None:
+    good = SearchRequest(request_id="good", image=RED_PHOTO).SerializeToString()
+    channel: Any = caller.channel
+    stream = channel.stream_stream("/semblance.v1.SearchService/SearchStream")(
+        iter([good, b"\xff\xff"]), timeout=PATIENCE
+    )
+    answer = SearchStreamResponse.FromString(await stream.read())
+    assert (answer.request_id, answer.HasField("response")) == ("good", True)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stream.read()
+    assert reason(raised.value) == (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", None)
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\U0001f0cf" * 4000])
+async def test_an_error_that_quotes_the_caller_stays_short_enough_for_it(caller: Caller, text: str) -> None:
+    """gRPC's clients break a call off whose trailers exceed 16 KiB, and may from 8 KiB on."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await caller.search(RED_PHOTO, filter=compare(text, Value(int_value=1)))
+    assert reason(raised.value) == (StatusCode.INVALID_ARGUMENT, "INVALID_FILTER", None)
+    assert sum(len(value) for _, value in raised.value.trailing_metadata() or ()) < 8192

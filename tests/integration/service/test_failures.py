@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.v1.search_pb2 import SearchRequest
-from tests.integration.service.world import RED_PHOTO, Caller, World, item, reason, until
+from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
 
 
 async def test_what_is_too_much_is_refused_at_once(start: Callable[..., Any], world: World) -> None:
@@ -20,7 +20,10 @@ async def test_what_is_too_much_is_refused_at_once(start: Callable[..., Any], wo
     [refused], accepted = await asyncio.wait(searches, return_when=asyncio.FIRST_COMPLETED)
     error = refused.exception()
     assert isinstance(error, grpc.aio.AioRpcError)
-    assert reason(error) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 1.0)
+    code, text, delay = reason(error)
+    assert (code, text) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert delay is not None
+    assert 0 < delay < 1
     world.models.gate.set()
     assert all(answer.objects for answer in await asyncio.gather(*accepted))
 
@@ -70,3 +73,53 @@ async def test_a_callers_deadline_is_kept(caller: Caller, world: World) -> None:
         await caller.search(RED_PHOTO, timeout=0.2)
     assert raised.value.code() is StatusCode.DEADLINE_EXCEEDED
     await until(lambda: world.models.cancelled == 1)
+
+
+async def test_who_goes_away_leaves_his_place_in_the_queue_and_in_flight(
+    start: Callable[..., Any], world: World
+) -> None:
+    caller = await start(search_in_flight=1, search_queue=1)
+    world.models.gate.clear()
+
+    async def refused() -> bool:
+        """Whether one more is, of two that come when one of two places is taken."""
+        searches = [asyncio.ensure_future(caller.search(RED_PHOTO)) for _ in range(2)]
+        [first], [waiting] = await asyncio.wait(searches, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        error = first.exception()
+        return isinstance(error, grpc.aio.AioRpcError) and error.code() is StatusCode.RESOURCE_EXHAUSTED
+
+    first = asyncio.ensure_future(caller.search(RED_PHOTO))
+    await until(lambda: world.models.waiting == 1)
+    async with asyncio.timeout(PATIENCE):
+        assert await refused()
+        assert await refused()
+    first.cancel()
+    await until(lambda: world.models.cancelled == 1)
+    second = asyncio.ensure_future(caller.search(RED_PHOTO))
+    await until(lambda: world.models.waiting == 1)
+    world.models.gate.set()
+    assert (await second).objects
+
+
+async def test_a_search_without_time_enough_is_refused_before_it_costs_anything(
+    start: Callable[..., Any], world: World
+) -> None:
+    """A fake service is quick: a search held up at the gate makes it a slow one."""
+    caller = await start(search_in_flight=2)
+    for _ in range(8):
+        world.models.gate.clear()
+        search = asyncio.ensure_future(caller.search(RED_PHOTO))
+        await until(lambda: world.models.waiting == 1)
+        asyncio.get_running_loop().call_later(0.3, world.models.gate.set)
+        await search
+    world.models.gate.clear()
+    first = asyncio.ensure_future(caller.search(RED_PHOTO))
+    await until(lambda: world.models.waiting == 1)
+    with pytest.raises(grpc.aio.AioRpcError, match="a search takes at least") as raised:
+        await caller.search(RED_PHOTO, timeout=0.1)
+    assert reason(raised.value)[:2] == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert world.models.waiting == 1
+    world.models.gate.set()
+    await first

@@ -10,34 +10,115 @@ from google.protobuf import json_format
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tritonclient.grpc import service_pb2
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from semblance.orchestrator import bootstrap
+from semblance.orchestrator import bootstrap, dependency
 from semblance.orchestrator.address import AddressInUse
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
-from semblance.orchestrator.testing import MemoryMetadataStore
+from semblance.orchestrator.testing import Faulty, MemoryMetadataStore
 from semblance.v1.manifest_pb2 import Manifest
 from semblance.v1.search_pb2 import SearchRequest, SearchStreamResponse
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
 
-NAMES = ("", "semblance.v1.SearchService", "semblance.v1.CatalogService", "inference.GRPCInferenceService")
+SEARCHES = ("", "semblance.v1.SearchService", "inference.GRPCInferenceService")
+NAMES = (*SEARCHES, "semblance.v1.CatalogService")
+NOT_SERVING, SERVING = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
+GONE = DependencyUnavailable("it does not answer")
 
 
 async def test_health_tells_when_it_serves(world: World) -> None:
     service = world.service()
     caller = Caller(await service.bind())
-    not_serving, serving = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
-    assert {await caller.status(name) for name in NAMES} == {not_serving}
+    assert await statuses(caller, *NAMES) == {NOT_SERVING}
+    assert await caller.status("liveness") == SERVING
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await caller.search(RED_PHOTO)
     assert reason(raised.value)[:2] == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
     await service.activate()
-    assert {await caller.status(name) for name in NAMES} == {serving}
+    assert await statuses(caller, *NAMES, "liveness") == {SERVING}
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await caller.status("semblance.v1.Nothing")
+    assert raised.value.code() is StatusCode.NOT_FOUND
 
     watch = caller.health.Watch(health_pb2.HealthCheckRequest())
-    assert (await watch.read()).status == serving
+    assert (await watch.read()).status == SERVING
     async with asyncio.timeout(PATIENCE / 2):
         await service.stop()
+    assert (await watch.read()).status == NOT_SERVING
     await caller.channel.close()
+
+
+async def statuses(caller: Caller, *names: str) -> set[int]:
+    return {await caller.status(name) for name in names}
+
+
+async def becomes(caller: Caller, name: str, status: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await caller.status(name) != status:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def probes(no_probes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dependency, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(dependency, "LAST_RETRY", 0.02)
+
+
+@pytest.mark.parametrize("part", ["models", "index", "metadata"])
+async def test_health_follows_what_is_needed(probes: None, start: Callable[..., Any], world: World, part: str) -> None:
+    caller = await start()
+    kserve = GRPCInferenceServiceStub(caller.channel)
+    missing: Faulty = getattr(world, part)
+    missing.fail(*[GONE] * 10_000)
+    await becomes(caller, "semblance.v1.CatalogService", NOT_SERVING)
+    searches = part == "metadata"
+    assert await statuses(caller, *SEARCHES) == {SERVING if searches else NOT_SERVING}
+    assert (await kserve.ServerReady(service_pb2.ServerReadyRequest())).ready == searches
+    assert (await kserve.ModelReady(service_pb2.ModelReadyRequest(name="search"))).ready == searches
+    assert await caller.status("liveness") == SERVING
+    if searches:
+        assert (await caller.search(RED_PHOTO)).objects
+    else:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await caller.search(RED_PHOTO)
+        assert reason(raised.value)[:2] == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    [answer] = await caller.put(item("a", RED_PHOTO))
+    assert answer.failure.reason == "DEPENDENCY_UNAVAILABLE"
+    missing.mend()
+    await becomes(caller, "semblance.v1.CatalogService", SERVING)
+    assert await statuses(caller, *NAMES) == {SERVING}
+    [answer] = await caller.put(item("a", RED_PHOTO))
+    assert answer.WhichOneof("result") == "outcome"
+
+
+async def test_every_watcher_is_told(caller: Caller, world: World) -> None:
+    """Even after others have left."""
+    watches = [caller.health.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
+    assert [(await watch.read()).status for watch in watches] == [SERVING] * 3
+    watches[0].cancel()
+    world.models.fail(*[GONE] * dependency.FAILURES * 100)
+    for _ in range(dependency.FAILURES):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await caller.search(RED_PHOTO)
+    async with asyncio.timeout(PATIENCE):
+        assert [(await watch.read()).status for watch in watches[1:]] == [NOT_SERVING] * 2
+
+
+async def test_it_says_that_it_goes_before_it_goes(world: World) -> None:
+    service = world.service(drain_delay=PATIENCE)
+    caller = Caller(await service.bind())
+    await service.activate()
+    stopping = asyncio.create_task(service.stop())
+    await becomes(caller, "", NOT_SERVING)
+    assert await statuses(caller, *NAMES) == {NOT_SERVING}
+    assert await caller.status("liveness") == SERVING
+    assert (await caller.search(RED_PHOTO)).objects
+    assert not stopping.done()
+    stopping.cancel()
+    await asyncio.wait({stopping})
+    await caller.channel.close()
+    await service.stop()
 
 
 async def test_reflection_names_the_services(caller: Caller) -> None:
@@ -113,6 +194,15 @@ def publish_other_bytes(world: World) -> None:
     path.write_text(json_format.MessageToJson(manifest, preserving_proto_field_name=True))
 
 
+def point_elsewhere(world: World) -> None:
+    """The right bytes, in a place that is not the version's."""
+    folder = world.repository / "embedder" / "1"
+    manifest = json_format.Parse((folder / "manifest.json").read_text(), Manifest())
+    (folder / "model.onnx").rename(world.repository / "model.onnx")
+    manifest.model_file.name = "../../model.onnx"
+    (folder / "manifest.json").write_text(json_format.MessageToJson(manifest, preserving_proto_field_name=True))
+
+
 def lose_collection(world: World) -> None:
     world.index.collections.clear()
 
@@ -124,6 +214,7 @@ def lose_collection(world: World) -> None:
         (remove_manifest, r"release r1 needs detector version 1: .*manifest.json is not there.*semblance publish"),
         (break_manifest, r"detector/1/manifest.json is not a manifest"),
         (publish_other_bytes, r"release r1 was made with sha256 .* of embedder version 1.*its manifest says 0000"),
+        (point_elsewhere, r"embedder/1/manifest.json names '../../model.onnx', which is not a file beside it"),
         (lose_collection, "there is no collection"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from grpc import StatusCode
 
 from semblance.client import AsyncClient, DeadlineExceededError, NewItem, Outcome, SemblanceError
+from semblance.orchestrator.grpc_edge.stream import Streams
 from semblance.v1.catalog_pb2 import PutRequest
 from semblance.v1.search_pb2 import SearchRequest
 from tests.integration.service.world import GREEN_PHOTO, PATIENCE, RED_PHOTO, Caller, World, item, until
@@ -45,7 +46,7 @@ async def test_an_id_in_flight_is_refused_once_more_but_free_again_after(caller:
 
 
 async def test_a_stream_works_on_no_more_than_its_window(start: Callable[..., Any], world: World) -> None:
-    caller = await start(search_in_flight=2, search_queue=0)
+    caller = await start(search_in_flight=2, search_queue=1)
     world.models.gate.clear()
     requests = [SearchRequest(request_id=str(number), image=RED_PHOTO) for number in range(6)]
     stream = caller.searching.SearchStream(iter(requests), timeout=PATIENCE)
@@ -126,3 +127,19 @@ async def test_a_caller_that_goes_away_cancels_its_requests(
     world.models.gate.set()
     assert (await caller.search(RED_PHOTO)).objects
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_caller_who_is_gone_when_it_is_answered_is_no_error() -> None:
+    class Gone:
+        async def write(self, response: int) -> None:
+            raise grpc.aio.InternalError("the call has ended")
+
+    async def requests() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    async def answer(request: int) -> int:
+        return request
+
+    context: Any = Gone()
+    await Streams().converse(requests(), answer, 1, context)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from semblance.orchestrator.adapters.manifests import FileModelRepository
-from semblance.orchestrator.bootstrap import Ports, Service
+from semblance.orchestrator.bootstrap import Service
+from semblance.orchestrator.ports import Ports
 from semblance.orchestrator.release import ModelVersion
 from semblance.orchestrator.settings import Settings
 from semblance.orchestrator.testing import (
@@ -112,10 +113,10 @@ class World:
     images: MemoryImageStore
 
     def service(self, **settings: Any) -> Service:
-        ports = Ports(self.models, FileModelRepository(str(self.repository)), self.index, self.metadata, self.images)
-        return Service(
-            Settings(**{"listen": "127.0.0.1:0", "startup_wait": 0, "drain_grace": PATIENCE, **settings}), ports
-        )
+        repository = FileModelRepository(str(self.repository))
+        ports = Ports({"Triton": self.models}, repository, self.index, self.metadata, self.images)
+        defaults = {"listen": "127.0.0.1:0", "startup_wait": 0, "drain_delay": 0, "drain_grace": PATIENCE}
+        return Service(Settings(**{**defaults, **settings}), ports)
 
 
 class Caller:

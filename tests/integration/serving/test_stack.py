@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 
 from semblance.serving import milvus, ports, state, triton
 from semblance.serving.plan import Plan
+from tests.certificates import Authority
 
 SEMBLANCE = Path(sys.prefix, "bin", "semblance")
 UP_SECONDS = 150
@@ -36,6 +37,7 @@ class Host:
     data: Path
     repository: Path
     ports: list[int]
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def options(self) -> list[str | Path]:
@@ -51,7 +53,7 @@ class Host:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=UP_SECONDS,
-            env=os.environ | {"COLUMNS": "200"},
+            env=os.environ | {"COLUMNS": "200"} | self.variables,
         )
         assert not check or done.returncode == 0, done.stdout
         return done
@@ -88,7 +90,13 @@ def shared_memory(prefix: str) -> list[Path]:
     return list(Path("/dev/shm").glob(f"{prefix}*"))
 
 
-def test_up_status_down(host: Host) -> None:
+def test_up_status_down(host: Host, tmp_path: Path) -> None:
+    """With a door that is closed to strangers, and to whoever asks how it is."""
+    authority = Authority(tmp_path / "authority")
+    server = authority.issue("elsewhere.example")
+    host.variables["SEMBLANCE_TLS_CERTIFICATE"] = str(server.certificate)
+    host.variables["SEMBLANCE_TLS_KEY"] = str(server.key)
+    host.variables["SEMBLANCE_TLS_CLIENT_CA"] = str(authority.ca)
     output = host.up().stdout
     for step in ("Milvus (lite)", "Triton: detector", "Triton: embedder", "orchestrator"):
         assert step in output
@@ -218,6 +226,23 @@ def test_a_host_that_is_not_this_one_is_told(host: Host) -> None:
     done = host.up("--listen", "192.0.2.1:50051", check=False)
     assert done.returncode == 1
     assert "orchestrator: can't listen on 192.0.2.1, port 50051: Cannot assign requested address" in done.stdout
+
+
+def test_other_hosts_are_not_listened_to_without_a_word(host: Host) -> None:
+    listen = f"0.0.0.0:{host.ports[0]}"
+    done = host.up("--listen", listen, check=False)
+    assert done.returncode == 1
+    assert f"SEMBLANCE_LISTEN is '{listen}', which other hosts reach: set SEMBLANCE_TLS_CERTIFICATE" in done.stdout
+    assert host.status() == (1, [])
+    (host.data / state.LOCK_FILE).mkdir(parents=True)
+    assert "unexpected IsADirectoryError" in host.up("--listen", listen, "--insecure-listen", check=False).stdout
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown(host: Host) -> None:
+    done = host.up("--milvus", "http://root:hunter2@127.0.0.1:19530", check=False)
+    assert done.returncode == 2
+    assert "set SEMBLANCE_MILVUS_TOKEN=user:password instead" in done.stdout
+    assert "hunter2" not in done.stdout
 
 
 def test_a_launcher_that_fails_says_why_and_where_its_log_is(host: Host) -> None:

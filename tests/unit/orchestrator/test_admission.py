@@ -1,85 +1,232 @@
 """Who is served, who waits, who is refused."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from semblance.orchestrator.admission import Admission
+from semblance.orchestrator.admission import Admission, Lane
 from semblance.orchestrator.deadline import Deadline
-from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable, Overloaded
+from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable, InvalidImage, Overloaded
+from semblance.orchestrator.limit import Limit
+from semblance.orchestrator.queue import FairQueue
 from semblance.orchestrator.release import IndexParameters, ModelVersion, Release, Tensor
 
 MODEL = ModelVersion("m", 1, "", Tensor("i", "UINT8", (8, 8, 3)), Tensor("o", "FP32", (4,)), 8, 114)
 RELEASE = Release("r1", MODEL, MODEL, IndexParameters(), "c")
+MIB = 2**20
 
 
-def admission(in_flight: int, queue: int) -> Admission:
-    made = Admission(in_flight, queue)
+def admission(in_flight: int, queue: int = 10, ingests: int = 8) -> Admission:
+    made = Admission(
+        Limit(in_flight, tolerance=3.0),
+        search=FairQueue(queue, MIB),
+        ingest=FairQueue(queue, MIB),
+        lookup=FairQueue(queue, MIB),
+        ingests=ingests,
+        lookups=1,
+    )
     made.release = RELEASE
     return made
 
 
 class Guest:
-    """Somebody who is admitted, stays until told to leave."""
+    """Somebody who wants in, and stays until told to leave."""
 
-    def __init__(self, where: Admission, seconds: float = 10) -> None:
-        self.inside = asyncio.Event()
-        self.leave = asyncio.Event()
-        self.task = asyncio.create_task(self._visit(where, Deadline.after(seconds)))
+    def __init__(self, lane: Lane, caller: str = "a", seconds: float = 10, size: int = 1) -> None:
+        self.inside = False
+        self._leave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._visit(lane, caller, size, Deadline.after(seconds)))
 
-    async def _visit(self, where: Admission, deadline: Deadline) -> Release:
-        async with where.admit(deadline) as release:
-            self.inside.set()
-            await self.leave.wait()
+    async def _visit(self, lane: Lane, caller: str, size: int, deadline: Deadline) -> Release:
+        async with deadline.enforced(), lane.admit(caller, size, deadline) as release:
+            self.inside = True
+            await self._leave
             return release
 
+    async def leaves(self, error: Exception | None = None) -> None:
+        if error is None:
+            self._leave.set_result(None)
+        else:
+            self._leave.set_exception(error)
+        await asyncio.gather(self.task, return_exceptions=True)
+        await settled()
 
-async def test_gives_the_release() -> None:
-    async with admission(1, 0).admit(Deadline.after(1)) as release:
+
+async def settled() -> None:
+    """Everybody has done what can be done now."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def guests(lane: Lane, *callers: str) -> list[Guest]:
+    made = [Guest(lane, caller) for caller in callers]
+    await settled()
+    return made
+
+
+def inside(*everybody: Guest) -> list[bool]:
+    return [guest.inside for guest in everybody]
+
+
+async def test_gives_the_release_and_nobody_gets_in_before_there_is_one() -> None:
+    where = admission(1)
+    async with where.search.admit("a", 1, Deadline.after(1)) as release:
         assert release is RELEASE
-
-
-async def test_nobody_before_there_is_a_release() -> None:
+    where.release = None
     with pytest.raises(DependencyUnavailable, match="starting"):
-        async with Admission(1, 0).admit(Deadline.after(1)):
+        async with where.search.admit("a", 1, Deadline.after(1)):
             pass
 
 
-async def test_queue_waits_its_turn_and_the_next_is_refused() -> None:
-    where = admission(1, 1)
-    first, second = Guest(where), Guest(where)
-    await first.inside.wait()
-    with pytest.raises(Overloaded, match="2 requests"):
-        async with where.admit(Deadline.after(1)):
-            pass
-    assert not second.inside.is_set()
-    first.leave.set()
-    await second.inside.wait()
-    second.leave.set()
-    assert await second.task is RELEASE
+async def test_queue_waits_its_turn_and_the_next_is_refused_with_a_time_to_come_back() -> None:
+    where = admission(1, queue=1)
+    first, second, third = await guests(where.search, "a", "a", "a")
+    assert inside(first, second) == [True, False]
+    with pytest.raises(Overloaded, match="searches: 1 in flight and 1 waiting") as raised:
+        await third.task
+    assert 0.05 <= raised.value.retry_delay <= 0.15
+    assert where.search.refused == 1
+    await first.leaves()
+    assert second.inside
+    await second.leaves()
+    assert where.in_flight == where.search.waiting == 0
 
 
-async def test_whose_turn_does_not_come_in_time_is_told_so() -> None:
-    where = admission(1, 1)
-    first = Guest(where)
-    await first.inside.wait()
+async def test_callers_take_turns_and_the_crowd_leaves_for_who_comes_alone() -> None:
+    where = admission(1, queue=3)
+    first, *crowd = await guests(where.search, "a", "a", "a", "a")
+    [alone] = await guests(where.search, "b")
+    with pytest.raises(Overloaded):
+        await crowd[2].task
+    await first.leaves()
+    await crowd[0].leaves()
+    assert inside(alone, crowd[1]) == [True, False]
+
+
+async def test_whose_turn_does_not_come_in_time_leaves_the_queue() -> None:
+    where = admission(1)
+    [first] = await guests(where.search, "a")
+    late = Guest(where.search, seconds=0.01)
     with pytest.raises(DeadlineExceeded):
-        async with where.admit(Deadline.after(0.01)):
-            pass
-    first.leave.set()
-    await first.task
-    async with where.admit(Deadline.after(1)):
-        pass
+        await late.task
+    assert where.search.waiting == 0
+    await first.leaves()
+    assert where.in_flight == 0
 
 
-async def test_who_gives_up_leaves_the_queue() -> None:
-    where = admission(1, 1)
-    first, second = Guest(where), Guest(where)
-    await first.inside.wait()
+@pytest.mark.parametrize("order", [("leave", "cancel"), ("cancel", "leave")])
+async def test_who_is_cancelled_when_his_turn_comes_passes_it_on(order: tuple[str, str]) -> None:
+    where = admission(1)
+    first, second, third = await guests(where.search, "a", "a", "a")
+    deeds: dict[str, Callable[[], object]] = {
+        "leave": lambda: first._leave.set_result(None),
+        "cancel": second.task.cancel,
+    }
+    deeds[order[0]]()
+    if order[0] == "leave":
+        # The first one has left, and the second has not begun.
+        await asyncio.sleep(0)
+    deeds[order[1]]()
+    await settled()
+    assert inside(second, third) == [False, True]
+    await third.leaves()
+    assert where.in_flight == where.search.waiting == 0
+
+
+async def test_who_is_cancelled_when_he_is_refused_had_no_place() -> None:
+    where = admission(1, queue=1)
+    first, second = await guests(where.search, "a", "a")
+    third = Guest(where.search, "a")
+    await asyncio.sleep(0)
+    third.task.cancel()
+    await settled()
+    assert where.in_flight == where.search.waiting == 1
+    await first.leaves()
+    await second.leaves()
+    assert where.in_flight == 0
+
+
+@pytest.mark.parametrize("error", [None, InvalidImage("no photo"), KeyError("a defect")])
+async def test_however_it_ends_its_place_is_free(error: Exception | None) -> None:
+    where = admission(1)
+    first, second = await guests(where.search, "a", "a")
+    await first.leaves(error)
+    assert second.inside
     second.task.cancel()
-    await asyncio.wait({second.task})
-    third = Guest(where)
-    first.leave.set()
-    await third.inside.wait()
-    third.leave.set()
-    await third.task
+    await settled()
+    assert where.in_flight == 0
+
+
+async def test_searches_go_before_puts_but_one_put_is_always_in_flight() -> None:
+    where = admission(2)
+    first, second = await guests(where.search, "a", "a")
+    puts = await guests(where.ingest, "b", "b")
+    searches = await guests(where.search, "a", "a")
+    await first.leaves()
+    assert inside(*puts, *searches) == [True, False, False, False]
+    await second.leaves()
+    assert inside(*puts, *searches) == [True, False, True, False]
+    await searches[0].leaves()
+    assert inside(*puts, *searches) == [True, False, True, True]
+
+
+async def test_puts_leave_one_place_free_for_a_search() -> None:
+    where = admission(4)
+    puts = await guests(where.ingest, *"bbbbbb")
+    assert sum(inside(*puts)) == 3
+    [search] = await guests(where.search, "a")
+    assert search.inside
+    where = admission(1)
+    [put] = await guests(where.ingest, "b")
+    assert put.inside
+    where = admission(8, ingests=2)
+    assert sum(inside(*await guests(where.ingest, *"bbbb"))) == 2
+
+
+async def test_lookups_do_not_wait_for_searches() -> None:
+    where = admission(1)
+    search, _ = await guests(where.search, "a", "a")
+    lookup, waits = await guests(where.lookup, "a", "a")
+    assert inside(search, lookup, waits) == [True, True, False]
+    await lookup.leaves()
+    assert waits.inside
+
+
+async def test_bytes_that_wait_are_bounded() -> None:
+    where = admission(1)
+    await guests(where.search, "a")
+    waits, too_much = Guest(where.search, size=MIB), Guest(where.search, size=1)
+    with pytest.raises(Overloaded):
+        await too_much.task
+    assert not waits.task.done()
+
+
+async def test_what_can_not_be_done_in_time_is_refused_unless_nothing_else_is_done() -> None:
+    where = admission(4)
+    where.limit.base = 10.0
+    hasty = Guest(where.search, seconds=1)
+    await settled()
+    assert hasty.inside
+    refused = Guest(where.search, seconds=1)
+    with pytest.raises(DeadlineExceeded, match="a search takes at least 5 s"):
+        await refused.task
+    patient = Guest(where.search, seconds=9)
+    await settled()
+    assert patient.inside
+    assert where.in_flight == 2
+
+
+async def test_the_limit_learns_from_searches_that_were_answered_or_ran_out_of_time() -> None:
+    where = admission(8)
+    for _ in range(8):
+        [search] = await guests(where.search, "a")
+        await search.leaves()
+    assert 0 < where.limit.base < 1
+    before = where.limit.value
+    for _ in range(8):
+        slow = Guest(where.search, seconds=max(0.02, 4 * where.limit.base))
+        await asyncio.gather(slow.task, return_exceptions=True)
+    [refused] = await guests(where.search, "a")
+    await refused.leaves(Overloaded("the inference server's queue is full"))
+    assert where.limit.value < before

@@ -1,10 +1,11 @@
 """The truth and the index agree in the end, whatever fails in between."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,8 +21,10 @@ from semblance.orchestrator.errors import (
     NotFound,
     SemblanceError,
 )
-from semblance.orchestrator.item import ItemDraft, Value
+from semblance.orchestrator.item import Item, ItemDraft, ItemImage, Value
 from semblance.orchestrator.pipeline import Pipeline
+from semblance.orchestrator.ports import Written
+from semblance.orchestrator.release import Release
 from semblance.orchestrator.testing import (
     FakeInferenceServer,
     MemoryImageStore,
@@ -52,6 +55,7 @@ class Stores:
     def __init__(self) -> None:
         self.models = FakeInferenceServer(RELEASE.detector, RELEASE.embedder)
         self.metadata = MemoryMetadataStore()
+        self.metadata.release = RELEASE
         self.images = MemoryImageStore()
         self.index = MemoryVectorIndex()
         self.workers = Workers(1)
@@ -65,11 +69,11 @@ class Stores:
         await self.catalog.delete(item_id, RELEASE, Deadline.after(10))
 
     async def mend(self) -> None:
-        for item_id, revision in await self.catalog.unsettled():
+        for item_id, revision in await self.catalog.unsettled(0):
             await self.catalog.mend(item_id, revision, RELEASE)
 
-    def indexed(self) -> list[tuple[str, str, dict[str, Value]]]:
-        rows = self.index.collections[RELEASE.collection].rows.values()
+    def indexed(self, collection: str = RELEASE.collection) -> list[tuple[str, str, dict[str, Value]]]:
+        rows = self.index.collections[collection].rows.values()
         return sorted((row.item_id, row.image_id, dict(row.attributes)) for row in rows)
 
     def true(self) -> list[tuple[str, str, dict[str, Value]]]:
@@ -141,6 +145,27 @@ async def test_a_put_that_failed_is_put_right_by_putting_it_again(stores: Stores
     assert (await stores.catalog.get("a")).attributes == {"colour": "green"}
 
 
+async def test_a_put_that_was_given_up_does_not_undo_a_later_one(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction goes on in its thread when its caller is gone, and may be held up for long."""
+    write = stores.metadata.write
+    held_up: list[tuple[Item, int | None]] = []
+
+    async def give_up(item: Item, after: int | None = None) -> Written:
+        held_up.append((item, after))
+        raise DOWN
+
+    monkeypatch.setattr(stores.metadata, "write", give_up)
+    with pytest.raises(DependencyUnavailable):
+        await stores.put("a", RED)
+    monkeypatch.setattr(stores.metadata, "write", write)
+    await stores.put("a", GREEN)
+    with pytest.raises(Conflict):
+        await write(*held_up[0])
+    assert stores.indexed() == stores.true()
+
+
 async def test_a_put_that_did_not_reach_the_index_is_mended(stores: Stores) -> None:
     await stores.put("a", RED)
     stores.index.fail(DOWN)
@@ -178,9 +203,9 @@ async def test_another_process_in_between_is_a_conflict_that_is_mended(
     theirs = (await stores.catalog.get("a"),)
     settle = stores.metadata.settle
 
-    async def after_their_write(item_id: str, revision: int) -> bool:
+    async def after_their_write(item_id: str, revision: int, release: Release, images: Sequence[ItemImage]) -> bool:
         await stores.metadata.write(theirs[0])
-        return await settle(item_id, revision)
+        return await settle(item_id, revision, release, images)
 
     monkeypatch.setattr(stores.metadata, "settle", after_their_write)
     with pytest.raises(Conflict, match="put it again"):
@@ -189,6 +214,36 @@ async def test_another_process_in_between_is_a_conflict_that_is_mended(
     assert stores.indexed() != stores.true()
     await stores.mend()
     assert stores.indexed() == stores.true()
+
+
+async def test_a_put_that_went_to_a_replaced_collection_is_a_conflict(stores: Stores) -> None:
+    await stores.metadata.replace_collection("other")
+    with pytest.raises(Conflict, match="put it again"):
+        await stores.put("a", RED)
+    assert set(stores.metadata.changed) == {"a"}
+
+
+async def test_mending_fills_another_collection_with_everything(stores: Stores) -> None:
+    for number in range(5):
+        await stores.put(f"i{number}", RED, GREEN, n=number)
+    expected = stores.indexed()
+    release = await stores.metadata.replace_collection("other")
+    await stores.index.create(release, 1)
+    mending = asyncio.create_task(mend_forever(stores.catalog, release, seconds=0.001))
+    async with asyncio.timeout(10):
+        while stores.metadata.changed:
+            await asyncio.sleep(0.001)
+    mending.cancel()
+    assert stores.indexed("other") == expected == stores.true()
+
+
+async def test_mending_counts_the_objects_that_are_found_now(stores: Stores) -> None:
+    await stores.put("a", RED)
+    stores.models.detections = np.array([[90, 170, 390, 390, 0.9, 0], [420, 200, 600, 500, 0.8, 0]], np.float32)
+    await stores.metadata.unsettle(["a"])
+    await stores.mend()
+    assert [image.vectors for image in (await stores.catalog.get("a")).images] == [2]
+    assert len(stores.indexed()) == 2
 
 
 async def test_the_mender_goes_on_whatever_one_item_does(stores: Stores) -> None:

@@ -1,6 +1,9 @@
 """What is accepted as an image, and what becomes of it."""
 
 import struct
+import subprocess
+import sys
+import time
 import zlib
 from io import BytesIO
 
@@ -199,3 +202,47 @@ def test_broken_exif_is_ignored(exif: bytes) -> None:
 
 def test_bytes_behind_a_jpeg_are_ignored() -> None:
     same(decode(encoded(picture(), "JPEG", quality=95) + b"\0" * 100, LIMITS).pixels, picture(), 3)
+
+
+def scanned(kind: str, times: int, between: bytes = b"") -> bytes:
+    """A JPEG whose last scan comes so many times, each 20 bytes or less."""
+    if kind == "progressive":
+        data = encoded(Image.new("L", (640, 480), 128), "JPEG", progressive=True)
+        scan = data[data.rindex(b"\xff\xda") : -2]
+    else:
+        coded = encoded(Image.new("RGB", (640, 480), (128, 128, 128)), "JPEG", subsampling=0)
+        data = coded[: coded.index(b"\xff\xda")] + coded[-2:]
+        scan = b"\xff\xda" + struct.pack(">HB", 8, 1) + bytes([1, 0, 0, 63, 0]) + b"\0"
+    return data[:-2] + (between + scan) * times + data[-2:]
+
+
+@pytest.mark.parametrize("kind", ["progressive", "separate components"])
+@pytest.mark.parametrize(
+    "between", [b"", b"\xff\xfe\0\4\xff\xd9", b"\xff\1", b"\xff\xff\xff", b"\xff\xd0", b"\0\0\xff\0"], ids=repr
+)
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(kind: str, between: bytes) -> None:
+    data = scanned(kind, 20_000, between)
+    begin = time.process_time()
+    with pytest.raises(InvalidImage, match=r"in 20,0.. scans, and at most 100 are accepted|not a JPEG"):
+        decode(data, LIMITS)
+    # Decoding takes a minute.
+    assert time.process_time() - begin < 5
+
+
+def test_scans_are_counted_to_the_end_of_the_picture() -> None:
+    behind = b"\0\2" + b"\xff\xda\0\2" * 200
+    for options in ({}, {"progressive": True}):
+        data = encoded(picture(), "JPEG", exif=b"Exif\0\0" + behind, **options)
+        assert decode(data + behind, LIMITS).width == 64
+
+
+def test_odd_files_leave_no_warnings_behind() -> None:
+    """Which go to the log of the service in Pillow's words, and stay in memory."""
+    odd = encoded(picture(), "JPEG", exif=b"Exif\0\0II" + struct.pack("<HIHHHII", 42, 8, 1, 274, 3, 2**31, 6))
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {decode.__module__} import *; decode({odd!r}, ImageLimits(2**20, 2**20))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""

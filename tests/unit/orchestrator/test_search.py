@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.filter import Filter
-from semblance.orchestrator.ports import IndexRow, Neighbour
+from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours
 from semblance.orchestrator.release import IndexParameters, ModelVersion, Release, Tensor
 from semblance.orchestrator.search import search
 
@@ -32,14 +32,18 @@ class ListIndex:
         where: Filter | None,
         include_attributes: bool,
         timeout: float,
-    ) -> list[list[Neighbour]]:
+    ) -> list[Neighbours]:
         self.limits.append(limit)
-        return [list(self.rows[:limit]) for _ in vectors]
+        return [Neighbours.of(self.rows[:limit]) for _ in vectors]
 
     async def create(self, release: Release, timeout: float) -> None: ...
     async def check(self, release: Release, timeout: float) -> None: ...
     async def upsert(self, release: Release, rows: Sequence[IndexRow], timeout: float) -> None: ...
     async def delete(self, release: Release, item_id: str, keep: object, timeout: float) -> None: ...
+    async def drop(self, release: Release, timeout: float) -> None: ...
+
+    async def entries(self, *_: object) -> Sequence[IndexEntry]:
+        return []
 
 
 def rows(*items: tuple[str, float]) -> list[Neighbour]:

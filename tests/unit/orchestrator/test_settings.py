@@ -6,10 +6,11 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from pydantic import SecretStr
 
 from semblance.orchestrator.bootstrap import real_ports
 from semblance.orchestrator.command import serve
-from semblance.orchestrator.logs import JsonFormatter
+from semblance.orchestrator.logs import JsonFormatter, log_to_stderr
 from semblance.orchestrator.settings import Settings, SettingsError, flag, variable
 
 
@@ -79,15 +80,70 @@ def test_a_wrong_flag_stops_the_start(arguments: list[str], message: str) -> Non
 def test_help_shows_every_setting_with_its_variable_and_default() -> None:
     text = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
     for name, field in Settings.model_fields.items():
-        assert flag(name) in text
+        assert (flag(name) in text) == (field.annotation is not SecretStr)
         assert variable(name) in text
         assert field.description
         assert field.description.split()[0] in text
     assert "default: 127.0.0.1:50051" in text
 
 
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:50051", "127.8.9.1:1", "localhost:50051", "[::1]:50051", "::1:50051", "0x7f.1:50051"]
+)
+def test_this_host_alone_may_be_listened_to_as_it_is(listen: str) -> None:
+    assert Settings.read({"listen": listen}).listen == listen
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:50051", "0:50051", ":50051", "[::]:50051", ":::50051", "192.0.2.1:50051", "no-host.invalid:1"]
+)
+def test_others_are_listened_to_with_tls_and_callers_or_in_so_many_words(listen: str) -> None:
+    tls = {"tls_certificate": "c.pem", "tls_key": "k.pem"}
+    for flags in ({}, tls, {"callers": "callers.json"}, {"insecure_listen": "false"}):
+        with pytest.raises(SettingsError, match="which other hosts reach: set SEMBLANCE_TLS_CERTIFICATE"):
+            Settings.read({"listen": listen, **flags})
+    for flags in ({"callers": "callers.json", **tls}, {"insecure_listen": "true"}):
+        assert Settings.read({"listen": listen, **flags}).listen == listen
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"tls_certificate": "c.pem"}, "belong together"),
+        ({"tls_key": "k.pem"}, "belong together"),
+        ({"tls_client_ca": "ca.pem"}, "SEMBLANCE_TLS_CLIENT_CA needs SEMBLANCE_TLS_CERTIFICATE"),
+        ({"milvus_uri": "http://root:hunter2@host:19530"}, "set SEMBLANCE_MILVUS_TOKEN"),
+        ({"insecure_listen": "perhaps"}, "--insecure-listen is 'perhaps'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as raised:
+        Settings.read(flags)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_secret_is_not_shown() -> None:
-    assert "hunter2" not in repr(Settings.read({"milvus_token": "root:hunter2"}))
+    secrets = {"milvus_token": "root:hunter2", "metadata_url": "postgresql+psycopg://semblance:hunter2@host/database"}
+    assert "hunter2" not in repr(Settings.read(secrets))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"metadata_url": "mysql://semblance:hunter2@host/database"},
+        {"metadata_url": "postgresql+psycopg://semblance:hunter2@host"},
+        {"metadata_url": "semblance:hunter2@host"},
+        {"metadata_url": "postgresql+psycopg://semblance:hunter2@host:port/database"},
+        {"image_store": "ftp://semblance:hunter2@host/images"},
+        {"model_repository": "foo://semblance:hunter2@host/models"},
+        {"model_repository": "foo://semblance:hunter2/with@slash@host/models"},
+    ],
+)
+async def test_a_password_in_a_wrong_address_is_not_shown(flags: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as raised:
+        async with real_ports(Settings.read(flags)):
+            pass
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_log_record_is_one_line_of_json() -> None:
@@ -99,3 +155,22 @@ def test_a_log_record_is_one_line_of_json() -> None:
     assert "\n" not in line
     assert json.loads(line)["message"] == "failed\nx"
     assert "ValueError: two" in json.loads(line)["exception"]
+
+
+def test_libraries_log_no_details(capfd: pytest.CaptureFixture[str]) -> None:
+    """At DEBUG they would log what they send, and credentials with it."""
+    before = logging.getLogger().handlers[:], logging.getLogger().level
+    try:
+        log_to_stderr("DEBUG")
+        logging.getLogger("semblance.x").debug("ours")
+        logging.getLogger("botocore.auth").debug("theirs")
+        logging.getLogger("botocore.auth").info("known")
+        log_to_stderr("WARNING")
+        logging.getLogger("semblance.x").info("silent")
+        logging.getLogger("botocore.auth").info("silent")
+    finally:
+        logging.getLogger().handlers[:], level = before
+        logging.getLogger().setLevel(level)
+        logging.getLogger("semblance").setLevel(logging.NOTSET)
+        logging.captureWarnings(False)
+    assert [json.loads(line)["message"] for line in capfd.readouterr().err.splitlines()] == ["ours", "known"]

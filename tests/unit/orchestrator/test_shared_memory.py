@@ -60,10 +60,10 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else() -> None:
         (f"{shared_memory.PREFIX}{os.getpid()}-1-0", True),
         (f"{shared_memory.PREFIX}{2**22 + 1}-1-0", True),
         (f"{shared_memory.PREFIX}1-{os.getpid()}-1-0", False),
-        ("semblance-input-another-host-1-1-0", False),
+        ("semblance-input-another-namespace-1-1-0", False),
         ("psm_0a1b", False),
     ],
 )
-def test_only_regions_of_ended_processes_of_this_host_are_stale(name: str, stale: bool) -> None:
+def test_only_regions_of_ended_processes_of_this_namespace_are_stale(name: str, stale: bool) -> None:
     """The first has the number of a process that runs, and was started at another time."""
     assert shared_memory.is_stale(name) is stale

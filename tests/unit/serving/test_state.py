@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -44,22 +43,26 @@ def test_a_process_is_known_until_it_ends() -> None:
         state.Identity.of(child.pid)
 
 
-def hold(data: Path, ready: "multiprocessing.synchronize.Event") -> None:
-    with state.held(data):
-        ready.set()
-        multiprocessing.Event().wait()
+HOLDER = """
+import sys
+from pathlib import Path
+
+from semblance.serving import state
+
+with state.held(Path(sys.argv[1])):
+    print("held", flush=True)
+    input()
+"""
 
 
 def test_a_data_folder_has_one_launcher(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    other = context.Process(target=hold, args=(tmp_path, ready))
-    other.start()
-    assert ready.wait(20)
-    with pytest.raises(StartError, match="another launcher holds"), state.held(tmp_path):
-        pass
-    other.kill()
-    other.join()
+    command: list[str | Path] = [sys.executable, "-c", HOLDER, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(StartError, match="another launcher holds"), state.held(tmp_path):
+            pass
+        other.kill()
     with state.held(tmp_path):
         pass
 

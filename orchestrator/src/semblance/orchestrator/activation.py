@@ -27,7 +27,7 @@ async def activate(
         log.info("release %s is active", release.release_id)
     for model in (release.detector, release.embedder):
         await _check_model(model, release, models, repository)
-    if not (await metadata.count()).items:
+    if not await metadata.indexed():
         await index.create(release, CALL_TIMEOUT)
     await index.check(release, CALL_TIMEOUT)
     return release
@@ -39,9 +39,13 @@ async def _first(models: InferenceServer, repository: ModelRepository) -> Releas
         detector=await _newest("detector", models, repository),
         embedder=await _newest("embedder", models, repository),
         index=IndexParameters(),
-        # Another catalogue may be in the same Milvus.
-        collection=f"semblance_r1_{token_hex(4)}",
+        collection=new_collection("r1"),
     )
+
+
+def new_collection(release_id: str) -> str:
+    """A name that nothing else has: another catalogue may be in the same Milvus."""
+    return f"semblance_{release_id}_{token_hex(4)}"
 
 
 async def _newest(name: str, models: InferenceServer, repository: ModelRepository) -> ModelVersion:

@@ -1,5 +1,7 @@
-"""Where the service listens, and that nobody else does."""
+"""Where the service listens, and that nobody else does; and addresses as they may be shown."""
 
+import ipaddress
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +12,23 @@ class AddressInUse(Exception):
 
     def __init__(self, address: str) -> None:
         super().__init__(
-            f"can't listen on {address}: the address is in use or not this host's; stop what uses it, or set "
-            "SEMBLANCE_LISTEN"
+            f"can't listen on {address}: the address is in use or not this host's; stop what uses it, or choose another"
         )
+
+
+def without_password(url: str) -> str:
+    """The address as logs and errors may show it."""
+    return re.sub(r"//.*@", "//…@", url)
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this host reaches the address; one that can't be resolved is none of its own."""
+    host, _, port = listen.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found)
 
 
 @contextmanager
@@ -29,9 +45,9 @@ def reserved(listen: str) -> Iterator[str]:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)
         holder = socket.socket(family, kind)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(address)
     except OSError:
         raise AddressInUse(listen) from None
     with holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(address)
         yield f"{host}:{holder.getsockname()[1]}"

@@ -1,44 +1,217 @@
-"""Who is served now, who waits, who is refused; and with which release."""
+"""Who is served now, who waits, who is refused; and with which release.
+
+Work that the models do is done in lanes, which share one limit of what is in flight:
+
+    search   first
+    ingest   when no search waits; but it always has one in flight, and it leaves one free for the next search
+
+Lookups in the catalogue have a lane of their own, whose work does not count in that limit. In each lane callers take
+turns, and the lane's queue is bounded.
+"""
 
 import asyncio
+import logging
+import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable, Overloaded
+from semblance.orchestrator.limit import Limit
+from semblance.orchestrator.queue import FairQueue
 from semblance.orchestrator.release import Release
+
+log = logging.getLogger(__name__)
+
+# The least that who is refused is asked to wait, in seconds.
+MIN_RETRY_DELAY = 0.1
+# What a request takes at least, as a part of what most take in a quiet service: some show less, and are quicker.
+LEAST = 0.5
+# How far one request moves the mean of what they take.
+SMOOTHING = 0.1
+# Between two lines of the log about refusals, in seconds.
+TELL_EVERY = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiter:
+    """A request of `size` bytes that waits; `turn` is done when its turn comes, or it is refused."""
+
+    caller: str
+    size: int
+    turn: asyncio.Future[None]
+
+
+Queue = FairQueue[Waiter]
 
 
 class Admission:
-    """At most `in_flight` requests at once and `queue` more that wait; further ones are refused at once."""
+    """Nobody is admitted before there is a release."""
 
-    def __init__(self, in_flight: int, queue: int) -> None:
+    def __init__(
+        self, limit: Limit, *, search: Queue, ingest: Queue, lookup: Queue, ingests: int, lookups: int
+    ) -> None:
+        """Each lane's queue, and how many ingests and lookups are in flight at most."""
         self.release: Release | None = None
-        self._capacity = in_flight + queue
-        self._admitted = 0
-        self._turn = asyncio.Semaphore(in_flight)
+        self.limit = limit
+        self.search = SearchLane(self, "searches", search)
+        self.ingest = IngestLane(self, "puts", ingest, ingests)
+        self.lookup = LookupLane(self, "catalogue calls", lookup, lookups)
+        self._sharing = (self.search, self.ingest)
+
+    @property
+    def in_flight(self) -> int:
+        """What counts in the limit."""
+        return self.search.in_flight + self.ingest.in_flight
+
+    def pass_on(self) -> None:
+        """Gives what is free to those whose turn it is."""
+        while ready := [lane for lane in self._sharing if lane.waiting and lane.has_room]:
+            # Who has nothing in flight goes first; otherwise the lanes' order decides.
+            min(ready, key=lambda lane: lane.in_flight > 0).let_in()
+        while self.lookup.waiting and self.lookup.has_room:
+            self.lookup.let_in()
+
+
+class Lane:
+    """One kind of work, and those who wait for it."""
+
+    def __init__(self, admission: Admission, name: str, queue: Queue) -> None:
+        self.in_flight = 0
+        # Since the process started.
+        self.refused = 0
+        self._admission = admission
+        self._name = name
+        self._queue = queue
+        # Mean seconds from a request's turn to its end.
+        self._seconds = 0.0
+        self._tell_at = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be in flight."""
+        raise NotImplementedError
 
     @asynccontextmanager
-    async def admit(self, deadline: Deadline) -> AsyncIterator[Release]:
-        """Gives the release that the request is served with, to its end.
+    async def admit(self, caller: str, size: int, deadline: Deadline) -> AsyncIterator[Release]:
+        """Gives the release that the request of `size` bytes is served with, to its end.
 
-        Raises Overloaded where the queue is full, DeadlineExceeded where the request's turn does not come in time,
-        DependencyUnavailable before the service is ready.
+        Raises Overloaded where the queue is full and the caller has no less of it than others, DeadlineExceeded where
+        too little time is left, DependencyUnavailable before the service is ready. Who waits is to be within
+        `deadline.enforced()`.
         """
-        if self._admitted >= self._capacity:
-            raise Overloaded(f"{self._capacity} requests are in flight or waiting already; try again later")
-        self._admitted += 1
+        if self._admission.release is None:
+            raise DependencyUnavailable("the service is starting: Triton and Milvus are not ready yet")
+        self._check(deadline)
+        if self.has_room and not self.waiting:
+            self.in_flight += 1
+        else:
+            await self._turn(caller, size)
+        in_flight, began = self._admission.in_flight, time.monotonic()
         try:
-            try:
-                async with asyncio.timeout(deadline.remaining()):
-                    await self._turn.acquire()
-            except TimeoutError:
-                raise DeadlineExceeded("the request's deadline passed while it waited for its turn") from None
-            try:
-                if self.release is None:
-                    raise DependencyUnavailable("the service is starting: Triton and Milvus are not ready yet")
-                yield self.release
-            finally:
-                self._turn.release()
+            self._check(deadline)
+            yield self._admission.release
+        except BaseException as error:
+            self._failed(error, time.monotonic() - began, in_flight, deadline)
+            raise
+        else:
+            self._answered(time.monotonic() - began, in_flight)
         finally:
-            self._admitted -= 1
+            self.in_flight -= 1
+            self._admission.pass_on()
+
+    def let_in(self) -> None:
+        """The next one that waits, unless it has given up."""
+        waiter = self._queue.next()
+        if not waiter.turn.done():
+            self.in_flight += 1
+            waiter.turn.set_result(None)
+
+    async def _turn(self, caller: str, size: int) -> None:
+        waiter = Waiter(caller, size, asyncio.get_running_loop().create_future())
+        for refused in self._queue.join(waiter):
+            if not refused.turn.done():
+                refused.turn.set_exception(self._overloaded())
+        try:
+            await waiter.turn
+        except asyncio.CancelledError:
+            if waiter.turn.cancelled():
+                self._queue.leave(waiter)
+            elif waiter.turn.exception() is None:
+                # Its turn came, and in the same moment it was cancelled.
+                self.in_flight -= 1
+                self._admission.pass_on()
+            raise
+
+    def _overloaded(self) -> Overloaded:
+        self.refused += 1
+        wait = self._seconds * (self.waiting + 1) / max(1, self.in_flight)
+        delay = random.uniform(0.5, 1.5) * max(MIN_RETRY_DELAY, wait)
+        text = f"{self._name}: {self.in_flight} in flight and {self.waiting} waiting"
+        if time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + TELL_EVERY
+            log.warning("overloaded: %s; %d refused since the start", text, self.refused)
+        return Overloaded(f"{text}, which is all that may; try again in {delay:.2g} s", delay)
+
+    def _check(self, deadline: Deadline) -> None:
+        """Raises DeadlineExceeded where nothing is left."""
+        deadline.remaining()
+
+    def _answered(self, seconds: float, in_flight: int) -> None:
+        self._seconds += SMOOTHING * (seconds - self._seconds)
+
+    def _failed(self, error: BaseException, seconds: float, in_flight: int, deadline: Deadline) -> None:
+        """What its failure says of the limit."""
+
+
+class SearchLane(Lane):
+    """How long searches take moves the limit."""
+
+    @property
+    def has_room(self) -> bool:
+        return self._admission.in_flight < self._admission.limit.value
+
+    def _check(self, deadline: Deadline) -> None:
+        """Refuses what would be computed for nothing, unless nothing else is: what we know may be out of date."""
+        left, least = deadline.remaining(), LEAST * self._admission.limit.base
+        if left < least and self._admission.in_flight > 1:
+            raise DeadlineExceeded(
+                f"the deadline leaves {left:.3g} s, and a search takes at least {least:.3g} s; allow more"
+            )
+
+    def _answered(self, seconds: float, in_flight: int) -> None:
+        super()._answered(seconds, in_flight)
+        self._admission.limit.add(seconds, in_flight, time.monotonic())
+
+    def _failed(self, error: BaseException, seconds: float, in_flight: int, deadline: Deadline) -> None:
+        if isinstance(error, Overloaded):
+            self._admission.limit.back_off()
+        elif isinstance(error, (DeadlineExceeded, asyncio.CancelledError)) and time.monotonic() >= deadline.at:
+            self._admission.limit.add_unanswered(seconds, in_flight, time.monotonic())
+
+
+class IngestLane(Lane):
+    def __init__(self, admission: Admission, name: str, queue: Queue, most: int) -> None:
+        super().__init__(admission, name, queue)
+        self._most = most
+
+    @property
+    def has_room(self) -> bool:
+        free = self._admission.limit.value - self._admission.in_flight
+        return self.in_flight < self._most and free > (1 if self.in_flight else 0)
+
+
+class LookupLane(Lane):
+    def __init__(self, admission: Admission, name: str, queue: Queue, most: int) -> None:
+        super().__init__(admission, name, queue)
+        self._most = most
+
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < self._most

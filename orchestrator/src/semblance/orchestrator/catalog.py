@@ -8,14 +8,14 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import Conflict, NotFound, SemblanceError
-from semblance.orchestrator.item import CatalogSize, Item, ItemDraft, ItemImage, Page
+from semblance.orchestrator.item import CatalogSize, Item, ItemDraft, ItemImage, Page, same_attributes
 from semblance.orchestrator.pipeline import Description, Pipeline, Selection, Stopwatch
 from semblance.orchestrator.ports import ImageStore, IndexRow, MetadataStore, VectorIndex
 from semblance.orchestrator.release import Release
@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 
 # How long one item may take to be mended, in seconds.
 MEND_TIMEOUT = 60.0
-# Unsettled items looked at in one round.
+# Unsettled items mended in one round, and at once.
 MEND_BATCH = 100
+MEND_IN_FLIGHT = 4
 
 
 class Outcome(StrEnum):
@@ -65,18 +66,20 @@ class Catalog:
     async def put(self, draft: ItemDraft, release: Release, deadline: Deadline) -> Outcome:
         """Returns when the item is durable and searchable.
 
-        Raises InvalidImage or InvalidArgument before anything is stored. Where it raises anything else the item
-        may be stored or not; putting it again is right in either case.
+        Raises InvalidImage or InvalidArgument before anything is stored, Conflict where another process changes the
+        item at the same time. Where it raises anything else the item may be stored or not; putting it again is right in
+        either case.
         """
         files = {hashlib.sha256(data).hexdigest(): data for data in draft.images}
         async with self._locks.hold(draft.item_id):
+            revision = await self._revision(draft.item_id)
             known = await self._metadata.get(draft.item_id)
             if known is not None and known[1] and _says(known[0], draft, files):
                 return Outcome.UNCHANGED
             descriptions = await self._describe(list(files.values()), release, deadline)
             await asyncio.gather(*(self._images.write(image_id, data) for image_id, data in files.items()))
             item = _item(draft, dict(zip(files, descriptions, strict=True)))
-            written = await self._metadata.write(item)
+            written = await self._metadata.write(item, revision)
             typed = replace(item, attributes=written.attributes)
             await self._index_item(typed, descriptions, written.revision, release, deadline)
         return Outcome.CREATED if known is None else Outcome.REPLACED
@@ -93,9 +96,10 @@ class Catalog:
     async def delete(self, item_id: str, release: Release, deadline: Deadline) -> None:
         """Raises NotFound where there is no such item."""
         async with self._locks.hold(item_id):
-            revision = await self._metadata.remove(item_id)
+            revision = await self._metadata.remove(item_id, await self._revision(item_id))
             await self._index.delete(release, item_id, (), deadline.remaining())
-            await self._metadata.settle(item_id, revision)
+            # Where somebody put the item meanwhile it stays unsettled, and is mended.
+            await self._metadata.settle(item_id, revision, release)
 
     async def count(self) -> CatalogSize:
         return await self._metadata.count()
@@ -103,9 +107,9 @@ class Catalog:
     async def list(self, page_size: int, page_token: str) -> Page:
         return await self._metadata.list(page_size, page_token)
 
-    async def unsettled(self) -> frozenset[tuple[str, int]]:
-        """Items, with their revision, whose last change did not reach the index, or is on its way there."""
-        return frozenset(await self._metadata.unsettled(MEND_BATCH))
+    async def unsettled(self, seconds: float) -> Sequence[tuple[str, int]]:
+        """Items, with their revision, whose last change did not reach the index within so many seconds."""
+        return await self._metadata.unsettled(MEND_BATCH, datetime.now(UTC) - timedelta(seconds=seconds))
 
     async def postpone(self, item_id: str, revision: int) -> None:
         """What can't be mended is not to keep others from it."""
@@ -115,15 +119,23 @@ class Catalog:
         """Makes the index agree with the truth about one item."""
         deadline = Deadline.after(MEND_TIMEOUT)
         async with self._locks.hold(item_id):
+            if await self._metadata.revisions([item_id]) != {item_id: (revision, False)}:
+                # It has settled, or was changed, while others were mended.
+                return
             known = await self._metadata.get(item_id)
             if known is None:
                 await self._index.delete(release, item_id, (), deadline.remaining())
-                await self._metadata.settle(item_id, revision)
+                await self._metadata.settle(item_id, revision, release)
                 return
             item = known[0]
             files = await asyncio.gather(*(self._images.read(image.image_id) for image in item.images))
             descriptions = await self._describe(files, release, deadline)
             await self._index_item(item, descriptions, revision, release, deadline)
+
+    async def _revision(self, item_id: str) -> int:
+        """The newest, 0 of an item that never was."""
+        revision, _ = (await self._metadata.revisions([item_id])).get(item_id, (0, True))
+        return revision
 
     async def _describe(self, files: Sequence[bytes], release: Release, deadline: Deadline) -> Sequence[Description]:
         # One after another: decoded, the images of one item may be gigabytes.
@@ -141,57 +153,65 @@ class Catalog:
         rows = _rows(item, descriptions)
         await self._index.upsert(release, rows, deadline.remaining())
         await self._index.delete(release, item.item_id, {row.key for row in rows}, deadline.remaining())
-        if not await self._metadata.settle(item.item_id, revision):
+        # Other hardware, or another decoder, may find other objects than when the item was put.
+        images = _images({image.image_id: each for image, each in zip(item.images, descriptions, strict=True)})
+        changed = [image for image in images if image not in item.images]
+        if not await self._metadata.settle(item.item_id, revision, release, changed):
             raise Conflict(f"item {item.item_id!r} was changed by somebody else at the same time; put it again")
 
 
 async def mend_forever(catalog: Catalog, release: Release, seconds: float) -> None:
-    """Mends what stays unsettled from one round to the next; what is merely on its way settles by itself."""
-    before: frozenset[tuple[str, int]] = frozenset()
+    """Mends what is unsettled for so many seconds; what is merely on its way settles by itself before."""
+    turns = asyncio.Semaphore(MEND_IN_FLIGHT)
     while True:
+        due: Sequence[tuple[str, int]] = ()
+        mended = 0
         try:
-            now = await catalog.unsettled()
-            for item_id, revision in sorted(now & before):
-                await _try_to_mend(catalog, item_id, revision, release)
+            due = await catalog.unsettled(seconds)
+            mended = sum(await asyncio.gather(*(_try_to_mend(catalog, *each, release, turns) for each in due)))
         except SemblanceError as error:
             log.warning("the metadata store did not say which items are to be mended: %s", error)
-            now = frozenset()
-        before = now
-        await asyncio.sleep(seconds)
+        if mended:
+            log.info("mended the index rows of %d items", mended)
+        if not mended or len(due) < MEND_BATCH:
+            await asyncio.sleep(seconds)
 
 
-async def _try_to_mend(catalog: Catalog, item_id: str, revision: int, release: Release) -> None:
-    try:
-        await catalog.mend(item_id, revision, release)
-        log.info("mended the index rows of item %r", item_id)
-        return
-    except SemblanceError as error:
-        log.warning("item %r could not be mended, and is tried again: %s", item_id, error)
-    except Exception:
-        log.exception("item %r could not be mended, and is tried again", item_id)
-    await catalog.postpone(item_id, revision)
+async def _try_to_mend(
+    catalog: Catalog, item_id: str, revision: int, release: Release, turns: asyncio.Semaphore
+) -> bool:
+    """Whether it was mended."""
+    async with turns:
+        try:
+            await catalog.mend(item_id, revision, release)
+            return True
+        except SemblanceError as error:
+            log.warning("item %r could not be mended, and is tried again: %s", item_id, error)
+        except Exception:
+            log.exception("item %r could not be mended, and is tried again", item_id)
+        # Not postponed, it is only tried again sooner.
+        with suppress(SemblanceError):
+            await catalog.postpone(item_id, revision)
+        return False
 
 
 def _says(item: Item, draft: ItemDraft, image_ids: Iterable[str]) -> bool:
     """Whether the stored item is what the draft wants it to be."""
-    return (
-        item.attributes == draft.attributes
-        # True equals 1, and is none.
-        and all(
-            isinstance(value, bool) is isinstance(item.attributes[name], bool)
-            for name, value in draft.attributes.items()
-        )
-        and [image.image_id for image in item.images] == [*image_ids]
-    )
+    return same_attributes(item.attributes, draft.attributes) and [image.image_id for image in item.images] == [
+        *image_ids
+    ]
 
 
 def _item(draft: ItemDraft, descriptions: dict[str, Description]) -> Item:
     now = datetime.now(UTC)
-    images = tuple(
+    return Item(draft.item_id, draft.attributes, _images(descriptions), now, now)
+
+
+def _images(descriptions: dict[str, Description]) -> tuple[ItemImage, ...]:
+    return tuple(
         ItemImage(image_id, description.width, description.height, len(description.regions))
         for image_id, description in descriptions.items()
     )
-    return Item(draft.item_id, draft.attributes, images, now, now)
 
 
 def _rows(item: Item, descriptions: Sequence[Description]) -> list[IndexRow]:

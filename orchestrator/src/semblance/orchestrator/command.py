@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 from pydantic import SecretStr
@@ -17,28 +18,45 @@ from semblance.orchestrator.supervisor import supervise
 log = logging.getLogger(__name__)
 
 
-def _flags(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for each setting; `Settings` itself reads the variables and judges the values."""
-    for name, field in reversed(Settings.model_fields.items()):
-        default = "" if isinstance(field.default, SecretStr) else field.default
-        text = f"{field.description} [{variable(name)}{f'; default: {default}' if default != '' else ''}]"
-        command = click.option(flag(name), name, metavar="VALUE", help=text)(command)
-    return command
+def setting_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for each of these settings but secrets; `Settings` itself reads the variables and judges the values."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for name in reversed(names):
+            field = Settings.model_fields[name]
+            if field.annotation is SecretStr:
+                continue
+            switch = field.annotation is bool
+            default = "" if switch or field.default == "" else f"; default: {field.default}"
+            text = f"{field.description} [{variable(name)}{default}]"
+            form: dict[str, Any] = {"flag_value": "true", "default": None} if switch else {"metavar": "VALUE"}
+            command = click.option(flag(name), name, help=text, **form)(command)
+        return command
+
+    return add
+
+
+def settings_of(flags: Mapping[str, str | None]) -> Settings:
+    """From the environment and the flags that are given. Raises click.UsageError."""
+    try:
+        return Settings.read({name: value for name, value in flags.items() if value is not None})
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
 
 
 @click.command(short_help="Run the service.")
-@_flags
+@setting_options(*Settings.model_fields)
 def serve(**flags: str | None) -> None:
     """Run the service until SIGTERM or SIGINT, which lets the calls in flight finish.
 
     With --workers, several processes share the port, and one more watches over them: a worker that is killed is
     replaced, and one that ends by itself, which it does only where something is wrong, ends them all.
 
-    Each setting is an environment variable or a flag; flags win.
+    Each setting is an environment variable or a flag; flags win. SEMBLANCE_MILVUS_TOKEN (user:password or an API key of
+    Milvus) has no flag: others of this host see command lines.
     """
+    settings = settings_of(flags)
     try:
-        given = {name: value for name, value in flags.items() if value is not None}
-        settings = Settings.read(given)
         log_to_stderr(settings.log_level)
         if settings.workers == 1:
             # Not above: the process that watches over workers needs none of this, and its 150 MB.
@@ -46,7 +64,8 @@ def serve(**flags: str | None) -> None:
 
             asyncio.run(run(settings))
         else:
-            sys.exit(supervise(settings, {variable(name): value for name, value in given.items()}))
+            given = {variable(name): value for name, value in flags.items() if value is not None}
+            sys.exit(supervise(settings, given))
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
     except (AddressInUse, SemblanceError) as error:

@@ -4,6 +4,7 @@ Accepted are JPEG, PNG and WebP in every mode that they have: grey, palette, 16-
 an animation the first frame counts. Size is judged from the header, before anything is decoded.
 """
 
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from semblance.orchestrator.errors import InvalidImage
+from semblance.orchestrator.scans import MAX_SCANS, scans
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 # Several pictures in one JPEG file, as some phones write them, are a format of their own to Pillow; the first counts.
@@ -24,6 +26,8 @@ REDUCTIONS = (1, 2, 4, 8)
 # The EXIF orientations that swap width and height.
 SIDEWAYS = range(5, 9)
 
+# Pillow warns of odd files, in words that quote them: nobody reads that, and Python would remember each text.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # The limit is ours, checked from the header below; Pillow's own would only warn.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -67,6 +71,8 @@ def decode(data: bytes, limits: ImageLimits, enough: int | None = None) -> Photo
             f"the image has {width} × {height} = {width * height / 1e6:.1f} megapixels, and at most "
             f"{limits.max_pixels / 1e6:.1f} are accepted; send it smaller"
         )
+    if image.format in JPEG and (count := scans(data, len(image.getbands()))) > MAX_SCANS:
+        raise InvalidImage(f"the image comes in {count:,} scans, and at most {MAX_SCANS} are accepted; save it anew")
     turned = orientation(image)
     try:
         pixels = upright(_rgb(image, data, enough), turned)

@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import Photo
-from semblance.orchestrator.letterbox import Letterbox, letterbox
-from semblance.orchestrator.ports import InferenceServer
-from semblance.orchestrator.release import ModelVersion
-from semblance.orchestrator.workers import Workers
+from semblance.orchestrator.letterbox import Letterbox
+from semblance.orchestrator.ports import Batch
 
 DEFAULT_MIN_SCORE = 0.25
 
@@ -27,18 +25,11 @@ class Detection:
 
 
 async def detect(
-    photo: Photo,
-    min_score: float,
-    detector: ModelVersion,
-    models: InferenceServer,
-    workers: Workers,
-    deadline: Deadline,
+    batch: Batch, boxed: Letterbox, photo: Photo, min_score: float, class_names: tuple[str, ...], deadline: Deadline
 ) -> list[Detection]:
-    """Objects of at least `min_score`, best first."""
-    with models.batch(detector, rows=1) as batch:
-        boxed = await workers.run(letterbox, photo.pixels, batch.pixels[0], detector.pad_value)
-        output = await batch.infer(deadline.remaining())
-    return _detections(output[0], boxed, photo, min_score, detector.class_names)
+    """Objects of at least `min_score`, best first, in the photo that fills the batch as `boxed` says."""
+    output = await batch.infer(deadline.remaining())
+    return _detections(output[0], boxed, photo, min_score, class_names)
 
 
 def _detections(

@@ -23,4 +23,6 @@ def batches(models: InferenceServer, embedder: ModelVersion, crops: int) -> Iter
 async def embed(crops: Sequence[Batch], deadline: Deadline) -> NDArray[np.float32]:
     """float32 [N, dimension], L2-normalised: a vector for each crop of all batches."""
     timeout = deadline.remaining()
+    if len(crops) == 1:
+        return await crops[0].infer(timeout)
     return np.concatenate(await asyncio.gather(*(batch.infer(timeout) for batch in crops)))

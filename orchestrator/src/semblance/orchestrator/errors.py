@@ -4,10 +4,13 @@
     ├── InvalidArgument
     │   ├── InvalidImage
     │   └── InvalidFilter
+    ├── Unauthenticated
+    ├── Forbidden
     ├── NotFound
     ├── Conflict
     ├── Retryable
     │   ├── Overloaded
+    │   ├── RateLimited
     │   └── DependencyUnavailable
     ├── ContractMismatch
     └── DeadlineExceeded
@@ -32,6 +35,14 @@ class InvalidFilter(InvalidArgument):
     """The filter names an unknown attribute or compares it with a value of another type."""
 
 
+class Unauthenticated(SemblanceError):
+    """It is not known who calls."""
+
+
+class Forbidden(SemblanceError):
+    """The caller is known, and has no role that this takes."""
+
+
 class NotFound(SemblanceError):
     """There is no such item."""
 
@@ -50,6 +61,10 @@ class Retryable(SemblanceError):
 
 class Overloaded(Retryable):
     """More is asked than can be served in time."""
+
+
+class RateLimited(Retryable):
+    """The caller asks more often than it may."""
 
 
 class DependencyUnavailable(Retryable):

@@ -30,6 +30,13 @@ _TYPES: Mapping[type, AttributeType] = {
 }
 
 
+def same_attributes(some: Attributes, others: Attributes) -> bool:
+    """True equals 1 in Python, and is none."""
+    return some == others and all(
+        isinstance(value, bool) is isinstance(others[name], bool) for name, value in some.items()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ItemImage:
     """A reference image: its digest (SHA-256, hexadecimal), the upright size in pixels, its number of vectors."""

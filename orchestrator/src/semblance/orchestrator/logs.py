@@ -20,7 +20,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr(level: str) -> None:
+    """DEBUG is for this service alone: libraries would log what they send then, and credentials with it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=max(logging.INFO, logging.getLevelName(level)), handlers=[handler], force=True)
+    logging.getLogger("semblance").setLevel(level)
     logging.captureWarnings(True)

@@ -16,9 +16,10 @@ from semblance.orchestrator.detect import DEFAULT_MIN_SCORE, Detection, detect
 from semblance.orchestrator.embed import batches, embed
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.filter import Filter
-from semblance.orchestrator.ports import InferenceServer, VectorIndex
-from semblance.orchestrator.release import Release
-from semblance.orchestrator.search import Hit, search
+from semblance.orchestrator.letterbox import Letterbox, letterbox
+from semblance.orchestrator.ports import InferenceServer, Neighbour, VectorIndex
+from semblance.orchestrator.release import ModelVersion, Release
+from semblance.orchestrator.search import search
 from semblance.orchestrator.workers import Workers
 
 # A large photo is decoded with no less than this many times the detector's pixels along its longer side, so that most
@@ -92,7 +93,7 @@ class Description:
 class Answer:
     release_id: str
     description: Description
-    hits: Sequence[tuple[Hit, ...]]
+    hits: Sequence[tuple[Neighbour, ...]]
     stopwatch: Stopwatch
 
 
@@ -123,10 +124,17 @@ class Pipeline:
         self, image: bytes, selection: Selection, release: Release, deadline: Deadline, stopwatch: Stopwatch
     ) -> Description:
         """The first four steps: what the image shows, as vectors of the release's embedder."""
-        photo = await self._workers.run(decode, image, self._limits, DETAIL * release.detector.input_size)
-        stopwatch.lap("decode")
-
-        regions = await self._regions(photo, selection, release, deadline)
+        if selection.boxes or selection.objects is Objects.WHOLE_IMAGE:
+            photo = await self._workers.run(self._decode, image, release.detector)
+            stopwatch.lap("decode")
+            regions = _given(photo, selection)
+        else:
+            with self._models.batch(release.detector, rows=1) as batch:
+                photo, boxed = await self._workers.run(self._decode_into, batch.pixels[0], image, release.detector)
+                stopwatch.lap("decode")
+                class_names = release.detector.class_names
+                detections = await detect(batch, boxed, photo, selection.min_score, class_names, deadline)
+            regions = _detected(detections, selection)
         nothing_detected = not regions
         regions = regions or (Region(Box.whole(photo.width, photo.height)),)
         stopwatch.lap("detect")
@@ -140,6 +148,14 @@ class Pipeline:
         stopwatch.lap("embed")
         return Description(photo.width, photo.height, regions, vectors, nothing_detected)
 
+    def _decode(self, image: bytes, detector: ModelVersion) -> Photo:
+        return decode(image, self._limits, DETAIL * detector.input_size)
+
+    def _decode_into(self, square: NDArray[np.uint8], image: bytes, detector: ModelVersion) -> tuple[Photo, Letterbox]:
+        """The detector's input too, as one piece of work: each handing over to a thread costs."""
+        photo = self._decode(image, detector)
+        return photo, letterbox(photo.pixels, square, detector.pad_value)
+
     def _crop(
         self, image: bytes, photo: Photo, boxes: Sequence[Box], squares: Sequence[NDArray[np.uint8]], pad_value: int
     ) -> None:
@@ -148,18 +164,19 @@ class Pipeline:
             photo = decode(image, self._limits, enough)
         crop(photo, boxes, squares, pad_value)
 
-    async def _regions(
-        self, photo: Photo, selection: Selection, release: Release, deadline: Deadline
-    ) -> tuple[Region, ...]:
-        """What is to be looked at; empty where detection ran and found nothing."""
-        if selection.boxes:
-            return tuple(Region(_inside(box, photo), given=True) for box in selection.boxes)
-        if selection.objects is Objects.WHOLE_IMAGE:
-            return (Region(Box.whole(photo.width, photo.height)),)
-        detections = await detect(photo, selection.min_score, release.detector, self._models, self._workers, deadline)
-        if selection.objects is Objects.LARGEST and detections:
-            detections = [max(detections, key=lambda detection: detection.box.area)]
-        return tuple(Region(detection.box, detection) for detection in detections)
+
+def _given(photo: Photo, selection: Selection) -> tuple[Region, ...]:
+    """What the caller wants to be looked at."""
+    if selection.boxes:
+        return tuple(Region(_inside(box, photo), given=True) for box in selection.boxes)
+    return (Region(Box.whole(photo.width, photo.height)),)
+
+
+def _detected(detections: Sequence[Detection], selection: Selection) -> tuple[Region, ...]:
+    """Empty where nothing was detected."""
+    if selection.objects is Objects.LARGEST and detections:
+        detections = [max(detections, key=lambda detection: detection.box.area)]
+    return tuple(Region(detection.box, detection) for detection in detections)
 
 
 def _inside(box: Box, photo: Photo) -> Box:

@@ -5,17 +5,18 @@ Every method raises DependencyUnavailable where the other side does not answer, 
 takes one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.filter import Filter
-from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, Page
+from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page
 from semblance.orchestrator.release import ModelVersion, Release
 
 
@@ -75,6 +76,17 @@ class IndexRow:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """What a row of the index says beside its vector."""
+
+    key: str
+    item_id: str
+    image_id: str
+    box: Box
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbour:
     """A row near a query. `similarity` is the cosine, -1 to 1; `attributes` are empty unless asked for."""
 
@@ -83,6 +95,26 @@ class Neighbour:
     box: Box
     similarity: float
     attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The rows near one query, most similar first. Of few of many rows more is read than the two columns: `row` makes
+    one, by its number."""
+
+    item_ids: Sequence[str]
+    similarities: Sequence[float]
+    row: Callable[[int], Neighbour]
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def __iter__(self) -> Iterator[Neighbour]:
+        return map(self.row, range(len(self)))
+
+    @classmethod
+    def of(cls, rows: Sequence[Neighbour]) -> Self:
+        return cls([row.item_id for row in rows], [row.similarity for row in rows], rows.__getitem__)
 
 
 class VectorIndex(Protocol):
@@ -110,20 +142,50 @@ class VectorIndex(Protocol):
         where: Filter | None,
         include_attributes: bool,
         timeout: float,
-    ) -> list[list[Neighbour]]:
+    ) -> list[Neighbours]:
         """For each of `vectors`, float32 [N, dimension], up to `limit` rows that meet `where`, most similar first."""
         ...
+
+    async def entries(
+        self, release: Release, after: str, until: str | None, limit: int, timeout: float
+    ) -> Sequence[IndexEntry]:
+        """Up to `limit` rows of the items whose id is beyond `after`, and not beyond `until`, in no order.
+
+        Ids are in the order of code points; `until` None: to the end.
+        """
+        ...
+
+    async def drop(self, release: Release, timeout: float) -> None:
+        """Removes the release's collection; nothing where it is not there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A file of the image store: an image, or what a killed writer left, whose id is no digest."""
+
+    image_id: str
+    size: int
+    written_at: datetime
 
 
 class ImageStore(Protocol):
     """Original files by the SHA-256 of their bytes."""
 
     async def write(self, image_id: str, data: bytes) -> None:
-        """Returns when the bytes are durable. Writing again what is there is harmless."""
+        """Returns when the bytes are durable. Writing again what is there is harmless, and renews `written_at`."""
         ...
 
     async def read(self, image_id: str) -> bytes:
         """Raises NotFound where there is no such image."""
+        ...
+
+    async def list(self, shard: str) -> Sequence[StoredImage]:
+        """Those whose id begins with `shard`, two hexadecimal digits."""
+        ...
+
+    async def remove(self, image_id: str, before: datetime) -> bool:
+        """Removes a file last written before that moment; False where it was written since, or is not there."""
         ...
 
 
@@ -147,28 +209,46 @@ class MetadataStore(Protocol):
         """The item and whether it is settled."""
         ...
 
-    async def write(self, item: Item) -> Written:
+    async def write(self, item: Item, after: int | None = None) -> Written:
         """Stores an item, replacing what was there but its `created_at`.
 
+        `after`: the revision that the writer knows, 0 of an item that never was. Raises Conflict where it is not the
+        newest, so that a write that was given up, and comes through all the same, changes nothing that came later.
         Raises InvalidArgument where an attribute has another type than the first value put under its name; an
         integer is stored as a double where the attribute is one.
         """
         ...
 
-    async def remove(self, item_id: str) -> int:
-        """Removes an item and returns the revision. Raises NotFound where there is none."""
+    async def remove(self, item_id: str, after: int | None = None) -> int:
+        """Removes an item and returns the revision. Raises NotFound where there is none, Conflict as `write` does."""
         ...
 
-    async def settle(self, item_id: str, revision: int) -> bool:
-        """Says that the index agrees with a revision of an item, or with its removal.
+    async def settle(self, item_id: str, revision: int, release: Release, images: Sequence[ItemImage] = ()) -> bool:
+        """Says that the release's collection agrees with a revision of an item, or with its removal.
+
+        `images` are those that have another number of vectors by now than was written.
 
         False where that revision is not the newest: two wrote to the index at once, and it may hold either's rows.
-        The item then gets a new revision, which stays unsettled whatever the other one says.
+        False, too, where the active release has another collection by now. The item then gets a new revision, which
+        stays unsettled whatever the other one says.
         """
         ...
 
-    async def unsettled(self, limit: int) -> Sequence[tuple[str, int]]:
-        """Items (id, revision) whose index rows may disagree, oldest first; removed ones too."""
+    async def unsettled(self, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
+        """Items (id, revision) whose index rows may disagree, oldest first; removed ones too.
+
+        `before`: only those that were changed, or postponed, before that moment.
+        """
+        ...
+
+    async def count_unsettled(self, before: datetime) -> int: ...
+
+    async def unsettle(self, item_ids: Collection[str]) -> None:
+        """Says that the index was found to disagree about these, whether there are such items or not."""
+        ...
+
+    async def revisions(self, item_ids: Collection[str]) -> Mapping[str, tuple[int, bool]]:
+        """The newest revision of each, and whether it is settled; those that never were are left out."""
         ...
 
     async def postpone(self, item_id: str, revision: int) -> None:
@@ -181,7 +261,19 @@ class MetadataStore(Protocol):
         """Items by id. Raises InvalidArgument where the token is not one of ours."""
         ...
 
+    async def items_after(self, item_id: str, limit: int) -> Sequence[Item]:
+        """The next items by id, in the order of code points."""
+        ...
+
+    async def image_ids(self, shard: str) -> frozenset[str]:
+        """The images of all items whose id begins with `shard`, two hexadecimal digits."""
+        ...
+
     async def attribute_types(self) -> Mapping[str, AttributeType]: ...
+
+    async def indexed(self) -> bool:
+        """Whether there is any item that the index should hold, because it is settled."""
+        ...
 
     async def active_release(self) -> Release | None: ...
 
@@ -191,3 +283,21 @@ class MetadataStore(Protocol):
         Several orchestrators that start at once get the same one.
         """
         ...
+
+    async def replace_collection(self, collection: str) -> Release:
+        """Gives the active release another collection, which is empty as yet: every item becomes unsettled.
+
+        Raises NotFound where no release is active.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All of them. `models` serve the same ones, by the names that an operator knows them by."""
+
+    models: Mapping[str, InferenceServer]
+    repository: ModelRepository
+    index: VectorIndex
+    metadata: MetadataStore
+    images: ImageStore

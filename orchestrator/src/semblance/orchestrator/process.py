@@ -6,6 +6,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
+from semblance.orchestrator.allocator import keep_freed_memory
 from semblance.orchestrator.bootstrap import Service, real_ports
 from semblance.orchestrator.settings import Settings
 
@@ -18,6 +19,7 @@ async def run(settings: Settings, worker: int = 0) -> None:
     A process that has the port for itself listens at once, and says that it is not serving yet. Of those that share
     it, each listens when it is ready: whoever is connected to one is served.
     """
+    keep_freed_memory()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,33 +1,17 @@
 """Step 5: the catalogue items nearest to each vector."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from semblance.orchestrator.box import Box
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.filter import Filter
-from semblance.orchestrator.item import Attributes
-from semblance.orchestrator.ports import Neighbour, VectorIndex
+from semblance.orchestrator.ports import Neighbour, Neighbours, VectorIndex
 from semblance.orchestrator.release import Release
 
 # Rows asked for, for each item wanted: an item has as many rows as its images show objects.
 ROWS_PER_ITEM = 4
 # The most rows that Milvus returns for one vector (its topK limit).
 MAX_ROWS = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """An item, with its best-matching image, the box in it, and their cosine similarity to the query, -1 to 1."""
-
-    item_id: str
-    similarity: float
-    image_id: str
-    box: Box
-    attributes: Attributes
 
 
 async def search(
@@ -39,8 +23,9 @@ async def search(
     release: Release,
     index: VectorIndex,
     deadline: Deadline,
-) -> list[tuple[Hit, ...]]:
-    """For each of `vectors`, float32 [N, dimension], up to `top_k` different items, most similar first.
+) -> list[tuple[Neighbour, ...]]:
+    """For each of `vectors`, float32 [N, dimension], up to `top_k` different items, most similar first, with the row
+    of each that is the most similar.
 
     Rows are fetched in surplus and grouped by item here, because the index's own grouping loses recall after
     deletions; where too few items come out of a full answer, it asks for more.
@@ -50,7 +35,7 @@ async def search(
         answers = await index.search(release, vectors, limit, where, include_attributes, deadline.remaining())
         hits = [_group(answer, top_k, min_similarity) for answer in answers]
         short = any(
-            len(found) < top_k and len(answer) == limit and answer[-1].similarity >= min_similarity
+            len(found) < top_k and len(answer) == limit and answer.similarities[-1] >= min_similarity
             for found, answer in zip(hits, answers, strict=True)
         )
         if not short or limit == MAX_ROWS:
@@ -58,11 +43,10 @@ async def search(
         limit = min(limit * ROWS_PER_ITEM, MAX_ROWS)
 
 
-def _group(rows: Sequence[Neighbour], top_k: int, min_similarity: float) -> tuple[Hit, ...]:
-    best: dict[str, Hit] = {}
-    for row in rows:
-        if len(best) == top_k or row.similarity < min_similarity:
+def _group(answer: Neighbours, top_k: int, min_similarity: float) -> tuple[Neighbour, ...]:
+    best: dict[str, int] = {}
+    for number, (item_id, similarity) in enumerate(zip(answer.item_ids, answer.similarities, strict=True)):
+        if len(best) == top_k or similarity < min_similarity:
             break
-        if row.item_id not in best:
-            best[row.item_id] = Hit(row.item_id, row.similarity, row.image_id, row.box, row.attributes)
-    return tuple(best.values())
+        best.setdefault(item_id, number)
+    return tuple(map(answer.row, best.values()))

@@ -3,14 +3,27 @@
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from semblance.orchestrator.address import is_loopback
+
 PREFIX = "SEMBLANCE_"
 
 # Read by the client's commands, which may share an environment with the service.
-CLIENT_VARIABLES = frozenset({"SEMBLANCE_TARGET"})
+CLIENT_VARIABLES = frozenset(
+    {
+        "SEMBLANCE_TARGET",
+        "SEMBLANCE_TLS",
+        "SEMBLANCE_CA",
+        "SEMBLANCE_CLIENT_CERTIFICATE",
+        "SEMBLANCE_CLIENT_KEY",
+        "SEMBLANCE_TOKEN",
+        "SEMBLANCE_TOKEN_FILE",
+    }
+)
 
 
 class SettingsError(Exception):
@@ -21,10 +34,31 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     listen: str = Field("127.0.0.1:50051", description="Address and port that the service listens on.")
+    tls_certificate: str = Field("", description="PEM file of the certificate chain to show; empty: no TLS.")
+    tls_key: str = Field("", description="PEM file of that certificate's key, unencrypted.")
+    tls_client_ca: str = Field(
+        "",
+        description="PEM file of the CAs one of which must have signed what callers show (mTLS); empty: none is asked.",
+    )
+    callers: str = Field(
+        "", description="File of the callers with their tokens and roles, see `semblance token`; empty: anybody."
+    )
+    insecure_listen: bool = Field(
+        False,
+        description="Listen beyond this host without TLS or without callers: whoever reaches the port may do anything.",
+    )
+    health_listen: str = Field(
+        "",
+        description="Address and port of health alone, without TLS and tokens, for probes that have none; empty: none.",
+    )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that share the port; limits of requests and threads are of each."
     )
-    triton_url: str = Field("127.0.0.1:8001", description="Triton's gRPC endpoint, host:port.")
+    triton_url: str = Field(
+        "127.0.0.1:8001",
+        pattern=r"^[^,\s]+(,[^,\s]+)*$",
+        description="Triton's gRPC endpoint, host:port; several that serve the same models are separated by commas.",
+    )
     transport: Literal["auto", "shared_memory", "bytes"] = Field(
         "auto",
         description="How pictures reach Triton: shared_memory, bytes (in the message), or auto: shared memory where "
@@ -34,6 +68,7 @@ class Settings(BaseSettings):
     milvus_token: SecretStr = Field(SecretStr(""), description="Milvus' token, user:password or an API key.")
     metadata_url: str = Field(
         "sqlite:///.semblance/metadata.db",
+        repr=False,
         description="The metadata store: sqlite:///file or postgresql+psycopg://user:password@host/database.",
     )
     image_store: str = Field(
@@ -47,10 +82,22 @@ class Settings(BaseSettings):
     worker_threads: int = Field(
         os.cpu_count() or 1, ge=1, le=1024, description="Threads that decode and crop; one for each core by default."
     )
-    search_in_flight: int = Field(16, ge=1, description="Searches worked on at once.")
-    search_queue: int = Field(32, ge=0, description="Searches that may wait for their turn; more are refused.")
-    ingest_in_flight: int = Field(8, ge=1, description="Puts, and other catalogue calls, worked on at once.")
-    ingest_queue: int = Field(256, ge=0, description="Catalogue calls that may wait for their turn; more are refused.")
+    search_in_flight: int = Field(
+        32, ge=1, description="Searches and puts worked on at once, at most; how many is found from their latency."
+    )
+    search_queue: int = Field(16, ge=0, description="Searches that may wait for their turn; more are refused.")
+    latency_tolerance: float = Field(
+        3.0,
+        gt=1,
+        description="How many times as long as in a quiet service a search may take before fewer are let in at once.",
+    )
+    ingest_in_flight: int = Field(8, ge=1, description="Puts worked on at once, at most.")
+    ingest_queue: int = Field(256, ge=0, description="Puts that may wait for their turn; more are refused.")
+    lookup_in_flight: int = Field(16, ge=1, description="Other catalogue calls worked on at once.")
+    lookup_queue: int = Field(256, ge=0, description="Other catalogue calls that may wait; more are refused.")
+    queue_bytes: int = Field(
+        512 * 2**20, ge=64 * 2**20, description="Bytes of images that searches, and puts, may hold while they wait."
+    )
     default_deadline: float = Field(
         10.0, gt=0, description="Seconds that a request may take where its caller names no deadline."
     )
@@ -59,6 +106,9 @@ class Settings(BaseSettings):
     )
     startup_wait: float = Field(
         120.0, ge=0, description="Seconds that the start waits for Triton, Milvus and the stores to answer."
+    )
+    drain_delay: float = Field(
+        1.0, ge=0, description="Seconds that calls are still taken when stopped, health being NOT_SERVING already."
     )
     drain_grace: float = Field(30.0, ge=0, description="Seconds that calls in flight may still take when stopped.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
@@ -75,9 +125,31 @@ class Settings(BaseSettings):
                 f"unknown environment variable {', '.join(unknown)}; `semblance serve --help` names those there are"
             )
         try:
-            return cls(**dict[str, Any](flags))
+            settings = cls(**dict[str, Any](flags))
         except ValidationError as error:
             raise SettingsError("; ".join(_complaint(dict(each), flags) for each in error.errors())) from None
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises SettingsError where settings don't fit together, or would let strangers in or a secret out."""
+        if "@" in urlsplit(self.milvus_uri).netloc:
+            raise SettingsError(
+                "SEMBLANCE_MILVUS_URI holds a password, and errors name it: set SEMBLANCE_MILVUS_TOKEN=user:password"
+            )
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise SettingsError("SEMBLANCE_TLS_CERTIFICATE and SEMBLANCE_TLS_KEY belong together; set both or none")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise SettingsError(
+                "SEMBLANCE_TLS_CLIENT_CA needs SEMBLANCE_TLS_CERTIFICATE and SEMBLANCE_TLS_KEY beside it"
+            )
+        closed = self.tls_certificate and self.callers
+        if not (closed or self.insecure_listen or is_loopback(self.listen)):
+            raise SettingsError(
+                f"SEMBLANCE_LISTEN is {self.listen!r}, which other hosts reach: set SEMBLANCE_TLS_CERTIFICATE, "
+                "SEMBLANCE_TLS_KEY and SEMBLANCE_CALLERS, or SEMBLANCE_INSECURE_LISTEN=true where something before the "
+                "port keeps strangers out"
+            )
 
 
 def variable(field: str) -> str:

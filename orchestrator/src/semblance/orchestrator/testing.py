@@ -1,7 +1,7 @@
 """The ports in memory, for tests of the service without Triton, Milvus or a database.
 
 They keep the same contract tests as the real ones. Each can be told to fail: `index.fail(error)` makes its next call
-raise `error`.
+raise `error`, a probe's too.
 """
 
 import math
@@ -9,15 +9,16 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semblance.orchestrator.errors import ContractMismatch, InvalidArgument, NotFound
+from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArgument, NotFound
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
-from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, Page, Value
-from semblance.orchestrator.ports import IndexRow, Neighbour, Written
+from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
+from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours, StoredImage, Written
 from semblance.orchestrator.release import IndexParameters, ModelVersion, Release, Tensor
 
 DETECTIONS = 100
@@ -60,6 +61,10 @@ class Faulty:
     def fail(self, *errors: Exception) -> None:
         """The next calls raise these, one each."""
         self._failures.extend(errors)
+
+    def mend(self) -> None:
+        """No call fails any more."""
+        self._failures.clear()
 
     def _call(self) -> None:
         if self._failures:
@@ -214,30 +219,41 @@ class MemoryVectorIndex(Faulty):
         where: Filter | None,
         include_attributes: bool,
         timeout: float,
-    ) -> list[list[Neighbour]]:
+    ) -> list[Neighbours]:
         self._call()
         stored = self._collection(release).rows.values()
         rows = [row for row in stored if meets(where, row.item_id, row.attributes)]
         if not rows:
-            return [[] for _ in vectors]
+            return [Neighbours.of([]) for _ in vectors]
         matrix = np.stack([row.vector / np.linalg.norm(row.vector) for row in rows])
         answers = []
         for vector in vectors:
             similarities = matrix @ (vector / np.linalg.norm(vector))
             nearest = np.argsort(-similarities, kind="stable")[:limit]
-            answers.append(
-                [
-                    Neighbour(
-                        item_id=rows[row].item_id,
-                        image_id=rows[row].image_id,
-                        box=rows[row].box,
-                        similarity=float(similarities[row]),
-                        attributes=rows[row].attributes if include_attributes else {},
-                    )
-                    for row in nearest
-                ]
-            )
+            neighbours = [
+                Neighbour(
+                    item_id=rows[row].item_id,
+                    image_id=rows[row].image_id,
+                    box=rows[row].box,
+                    similarity=float(similarities[row]),
+                    attributes=rows[row].attributes if include_attributes else {},
+                )
+                for row in nearest
+            ]
+            answers.append(Neighbours.of(neighbours))
         return answers
+
+    async def entries(
+        self, release: Release, after: str, until: str | None, limit: int, timeout: float
+    ) -> Sequence[IndexEntry]:
+        self._call()
+        rows = self._collection(release).rows.values()
+        chosen = [row for row in rows if after < row.item_id and (until is None or row.item_id <= until)]
+        return [IndexEntry(row.key, row.item_id, row.image_id, row.box, row.attributes) for row in chosen[:limit]]
+
+    async def drop(self, release: Release, timeout: float) -> None:
+        self._call()
+        self.collections.pop(release.collection, None)
 
     def _collection(self, release: Release) -> MemoryCollection:
         collection = self.collections.get(release.collection)
@@ -252,10 +268,12 @@ class MemoryImageStore(Faulty):
     def __init__(self) -> None:
         super().__init__()
         self.images: dict[str, bytes] = {}
+        self.written_at: dict[str, datetime] = {}
 
     async def write(self, image_id: str, data: bytes) -> None:
         self._call()
         self.images[image_id] = data
+        self.written_at[image_id] = datetime.now(UTC)
 
     async def read(self, image_id: str) -> bytes:
         self._call()
@@ -263,15 +281,30 @@ class MemoryImageStore(Faulty):
             raise NotFound(f"there is no image {image_id}")
         return self.images[image_id]
 
+    async def list(self, shard: str) -> Sequence[StoredImage]:
+        self._call()
+        return [
+            StoredImage(image_id, len(data), self.written_at[image_id])
+            for image_id, data in self.images.items()
+            if image_id.startswith(shard)
+        ]
+
+    async def remove(self, image_id: str, before: datetime) -> bool:
+        self._call()
+        if image_id not in self.images or self.written_at[image_id] >= before:
+            return False
+        del self.images[image_id]
+        return True
+
 
 class MemoryMetadataStore(Faulty):
     def __init__(self) -> None:
         super().__init__()
         self.items: dict[str, Item] = {}
         self.types: dict[str, AttributeType] = {}
-        self.revisions: dict[str, int] = {}
-        # Item ids, oldest change first.
-        self.changed: dict[str, None] = {}
+        self.newest: dict[str, int] = {}
+        # Item ids and when they changed, oldest change first.
+        self.changed: dict[str, datetime] = {}
         self.release: Release | None = None
 
     async def get(self, item_id: str) -> tuple[Item, bool] | None:
@@ -279,8 +312,9 @@ class MemoryMetadataStore(Faulty):
         item = self.items.get(item_id)
         return None if item is None else (item, item_id not in self.changed)
 
-    async def write(self, item: Item) -> Written:
+    async def write(self, item: Item, after: int | None = None) -> Written:
         self._call()
+        self._check_newest(item.item_id, after)
         attributes = {name: self._typed(name, value) for name, value in item.attributes.items()}
         for name, value in attributes.items():
             self.types.setdefault(name, AttributeType.of(value))
@@ -289,30 +323,54 @@ class MemoryMetadataStore(Faulty):
         self.items[item.item_id] = replace(item, attributes=attributes, created_at=created_at)
         return Written(self._changed(item.item_id), attributes)
 
-    async def remove(self, item_id: str) -> int:
+    async def remove(self, item_id: str, after: int | None = None) -> int:
         self._call()
+        self._check_newest(item_id, after)
         if item_id not in self.items:
             raise NotFound(f"there is no item {item_id!r}")
         del self.items[item_id]
         return self._changed(item_id)
 
-    async def settle(self, item_id: str, revision: int) -> bool:
+    async def settle(self, item_id: str, revision: int, release: Release, images: Sequence[ItemImage] = ()) -> bool:
         self._call()
-        if self.revisions.get(item_id) == revision:
+        active = self.release is not None and self.release.collection == release.collection
+        if active and self.newest.get(item_id) == revision:
             self.changed.pop(item_id, None)
+            if item_id in self.items:
+                changed = {image.image_id: image for image in images}
+                item = self.items[item_id]
+                now = tuple(changed.get(image.image_id, image) for image in item.images)
+                self.items[item_id] = replace(item, images=now)
             return True
-        if item_id in self.revisions:
+        if item_id in self.newest:
             self._changed(item_id)
         return False
 
-    async def unsettled(self, limit: int) -> Sequence[tuple[str, int]]:
+    async def unsettled(self, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
         self._call()
-        return [(item_id, self.revisions[item_id]) for item_id in list(self.changed)[:limit]]
+        due = [item_id for item_id, changed_at in self.changed.items() if before is None or changed_at < before]
+        return [(item_id, self.newest[item_id]) for item_id in due[:limit]]
+
+    async def count_unsettled(self, before: datetime) -> int:
+        self._call()
+        return sum(changed_at < before for changed_at in self.changed.values())
+
+    async def unsettle(self, item_ids: Collection[str]) -> None:
+        self._call()
+        for item_id in item_ids:
+            self.newest.setdefault(item_id, 1)
+            self.changed.setdefault(item_id, datetime.now(UTC))
+
+    async def revisions(self, item_ids: Collection[str]) -> Mapping[str, tuple[int, bool]]:
+        self._call()
+        known = [item_id for item_id in item_ids if item_id in self.newest]
+        return {item_id: (self.newest[item_id], item_id not in self.changed) for item_id in known}
 
     async def postpone(self, item_id: str, revision: int) -> None:
         self._call()
-        if item_id in self.changed and self.revisions[item_id] == revision:
-            self.changed[item_id] = self.changed.pop(item_id)
+        if item_id in self.changed and self.newest[item_id] == revision:
+            del self.changed[item_id]
+            self.changed[item_id] = datetime.now(UTC)
 
     async def count(self) -> CatalogSize:
         self._call()
@@ -323,14 +381,27 @@ class MemoryMetadataStore(Faulty):
         self._call()
         if page_token and not page_token.startswith("after:"):
             raise InvalidArgument("the page token is not one of this service")
-        after = page_token.removeprefix("after:")
-        following = sorted(item_id for item_id in self.items if item_id > after)
-        page = tuple(self.items[item_id] for item_id in following[:page_size])
-        return Page(page, f"after:{page[-1].item_id}" if len(following) > page_size else "")
+        found = await self.items_after(page_token.removeprefix("after:"), page_size + 1)
+        page = tuple(found[:page_size])
+        return Page(page, f"after:{page[-1].item_id}" if len(found) > page_size else "")
+
+    async def items_after(self, item_id: str, limit: int) -> Sequence[Item]:
+        self._call()
+        following = sorted(each for each in self.items if each > item_id)
+        return [self.items[each] for each in following[:limit]]
+
+    async def image_ids(self, shard: str) -> frozenset[str]:
+        self._call()
+        images = {image.image_id for item in self.items.values() for image in item.images}
+        return frozenset(image_id for image_id in images if image_id.startswith(shard))
 
     async def attribute_types(self) -> Mapping[str, AttributeType]:
         self._call()
         return dict(self.types)
+
+    async def indexed(self) -> bool:
+        self._call()
+        return bool(self.items.keys() - self.changed.keys())
 
     async def active_release(self) -> Release | None:
         self._call()
@@ -342,6 +413,19 @@ class MemoryMetadataStore(Faulty):
             self.release = release
         return self.release
 
+    async def replace_collection(self, collection: str) -> Release:
+        self._call()
+        if self.release is None:
+            raise NotFound("no release is active")
+        self.release = replace(self.release, collection=collection)
+        for item_id in self.items:
+            self.changed.setdefault(item_id, datetime.now(UTC))
+        return self.release
+
+    def _check_newest(self, item_id: str, revision: int | None) -> None:
+        if revision is not None and revision != self.newest.get(item_id, 0):
+            raise Conflict(f"item {item_id!r} was changed by somebody else at the same time; try again")
+
     def _typed(self, name: str, value: Value) -> Value:
         given = AttributeType.of(value)
         expected = self.types.get(name, given)
@@ -352,7 +436,7 @@ class MemoryMetadataStore(Faulty):
         return value
 
     def _changed(self, item_id: str) -> int:
-        self.revisions[item_id] = self.revisions.get(item_id, 0) + 1
+        self.newest[item_id] = self.newest.get(item_id, 0) + 1
         self.changed.pop(item_id, None)
-        self.changed[item_id] = None
-        return self.revisions[item_id]
+        self.changed[item_id] = datetime.now(UTC)
+        return self.newest[item_id]

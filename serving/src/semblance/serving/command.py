@@ -42,6 +42,8 @@ def milvus_choice(context: click.Context, parameter: click.Parameter, value: str
         uri = urlsplit(value)
         # Reading the port judges it.
         known = value in (LITE, STANDALONE) or (uri.scheme in ("http", "https") and uri.hostname and uri.port != 0)
+        if uri.password:
+            raise click.BadParameter("it holds a password; set SEMBLANCE_MILVUS_TOKEN=user:password instead")
     except ValueError:
         known = False
     if not known:
@@ -78,6 +80,11 @@ def port_option(name: str, default: int, what: str) -> Callable[[Any], Any]:
     callback=address,
     help="Where the orchestrator listens, host:port or [IPv6]:port.",
 )
+@click.option(
+    "--insecure-listen",
+    is_flag=True,
+    help="Let it listen beyond this host without TLS or without callers: whoever reaches the port may do anything.",
+)
 @port_option("--milvus-port", milvus.DEFAULT_PORT, "Milvus' port.")
 @port_option("--triton-http-port", triton.Ports.http, "Triton's HTTP port.")
 @port_option("--triton-grpc-port", triton.Ports.grpc, "Triton's gRPC port.")
@@ -87,6 +94,7 @@ def up(
     data: Path,
     vectors: str,
     listen: str,
+    insecure_listen: bool,
     milvus_port: int,
     triton_http_port: int,
     triton_grpc_port: int,
@@ -94,7 +102,8 @@ def up(
 ) -> None:
     """Start Triton, Milvus and the orchestrator on this host, and return when they are ready.
 
-    They keep running in the background until `semblance down`.
+    They keep running in the background until `semblance down`. SEMBLANCE_* variables set what has no option here, such
+    as TLS and callers: see `semblance serve --help`.
     """
     plan = Plan(
         repository=str(repository.absolute()),
@@ -103,6 +112,7 @@ def up(
         listen=listen,
         milvus_port=milvus_port,
         triton=triton.Ports(triton_http_port, triton_grpc_port, triton_metrics_port),
+        insecure_listen=insecure_listen,
     )
     console = Console()
     try:
@@ -110,6 +120,7 @@ def up(
             return
         plan.check_models()
         plan.check_ports()
+        plan.check_settings()
         start(plan, console)
     except StartError as error:
         raise click.ClickException(str(error)) from None

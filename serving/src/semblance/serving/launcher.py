@@ -107,13 +107,14 @@ class Launcher:
                     milvus=self.milvus,
                     listen=self.plan.listen,
                     log=self.logs / "orchestrator.log",
+                    settings={"SEMBLANCE_INSECURE_LISTEN": "true"} if self.plan.insecure_listen else {},
                 )
             )
-            self.record(ORCHESTRATOR, server.process, server.address)
+            self.record(ORCHESTRATOR, server.process, server.address, server.health)
 
-    def record(self, name: str, process: Process, endpoint: str) -> None:
+    def record(self, name: str, process: Process, endpoint: str, health: str = "") -> None:
         identities = state.Identity.of(process.guard.pid), state.Identity.of(process.pid)
-        self.run = self.run.with_part(state.Part(name, *identities, endpoint, str(process.log)))
+        self.run = self.run.with_part(state.Part(name, *identities, endpoint, str(process.log), health))
         state.write(self.run)
 
 

@@ -1,5 +1,6 @@
 """The orchestrator, `semblance serve`, as a child process."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,11 @@ GRACE_SECONDS = 45.0
 
 @dataclass(frozen=True)
 class Orchestrator:
-    """A running orchestrator."""
+    """A running orchestrator; on `health` it tells without TLS whether it is ready."""
 
     process: Process
     address: str
+    health: str
 
     @property
     def pid(self) -> int:
@@ -59,7 +61,9 @@ def running(
     Raises:
         StartError: it did not start.
     """
-    listen = listen or f"{tcp.LOOPBACK}:{tcp.free(1)[0]}"
+    port, health_port = tcp.free(2)
+    listen = listen or f"{tcp.LOOPBACK}:{port}"
+    health = os.environ.get("SEMBLANCE_HEALTH_LISTEN") or f"{tcp.LOOPBACK}:{health_port}"
     home = folder.absolute()
     with process_running(
         "orchestrator",
@@ -68,6 +72,7 @@ def running(
         environment=this_environment()
         | {
             "SEMBLANCE_LISTEN": listen,
+            "SEMBLANCE_HEALTH_LISTEN": health,
             "SEMBLANCE_TRITON_URL": triton,
             "SEMBLANCE_MILVUS_URI": milvus,
             "SEMBLANCE_METADATA_URL": f"sqlite:///{home / 'metadata.db'}",
@@ -77,8 +82,8 @@ def running(
         | (settings or {}),
         grace=GRACE_SECONDS,
     ) as process:
-        process.wait_until(lambda: is_ready(listen), READY_SECONDS)
-        yield Orchestrator(process, listen)
+        process.wait_until(lambda: is_ready(health), READY_SECONDS)
+        yield Orchestrator(process, listen, health)
 
 
 def is_ready(address: str) -> bool:

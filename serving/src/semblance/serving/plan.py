@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from semblance.orchestrator.settings import Settings, SettingsError
 from semblance.serving import ports as tcp
 from semblance.serving import triton
 from semblance.serving.process import StartError
@@ -24,6 +25,7 @@ class Plan:
     listen: str
     milvus_port: int
     triton: triton.Ports
+    insecure_listen: bool = False
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
@@ -47,6 +49,14 @@ class Plan:
             raise StartError(
                 f"{self.repository} has no version of {' and '.join(missing)}; publish one first: {way_out}"
             )
+
+    def check_settings(self) -> None:
+        """Raises StartError where the orchestrator would refuse its SEMBLANCE_* variables, or to listen there."""
+        insecure = {"insecure_listen": "true"} if self.insecure_listen else {}
+        try:
+            Settings.read({"listen": self.listen, **insecure})
+        except SettingsError as error:
+            raise StartError(str(error)) from None
 
     def check_ports(self) -> None:
         """Raises StartError where the stack can't have a port that it needs, and says why: who has it, say."""

@@ -41,7 +41,7 @@ def condition(run: state.Run, name: str) -> Condition:
         name,
         process.pid if process else None,
         part.endpoint,
-        process is not None and answers(name, part.endpoint),
+        process is not None and answers(name, part.health or part.endpoint),
     )
 
 

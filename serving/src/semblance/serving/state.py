@@ -50,13 +50,15 @@ class Identity:
 
 @dataclass(frozen=True)
 class Part:
-    """A part that was started: its guard, itself, where it answers and what it logs."""
+    """A part that was started: its guard, itself, where it answers and what it logs; `health` is where it tells whether
+    it is ready, if that is another address."""
 
     name: str
     guard: Identity
     itself: Identity
     endpoint: str
     log: str
+    health: str = ""
 
 
 @dataclass(frozen=True)

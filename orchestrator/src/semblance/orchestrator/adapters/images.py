@@ -4,8 +4,9 @@ import asyncio
 import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,9 @@ import fsspec
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem
 
+from semblance.orchestrator.address import without_password
 from semblance.orchestrator.errors import DependencyUnavailable, NotFound
+from semblance.orchestrator.ports import StoredImage
 
 T = TypeVar("T")
 
@@ -45,7 +48,9 @@ class FileImageStore:
         """
         protocol = url.partition("://")[0]
         if protocol not in OPTIONS:
-            raise ValueError(f"the image store is {url!r}; it must be file://folder or s3://bucket/prefix")
+            raise ValueError(
+                f"the image store is {without_password(url)!r}; it must be file://folder or s3://bucket/prefix"
+            )
         self._url = url
         self._files, self._root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **OPTIONS[protocol])
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
@@ -72,6 +77,32 @@ class FileImageStore:
                 raise DependencyUnavailable(f"the image store {self._url} is not there; create it") from error
             raise NotFound(f"there is no image {image_id}") from None
 
+    async def list(self, shard: str) -> Sequence[StoredImage]:
+        folder = f"{self._root}/{shard}"
+        try:
+            return await self._run(
+                lambda: [_stored(info) for info in self._files.ls(folder, detail=True, refresh=True)]
+            )
+        except FileNotFoundError as error:
+            if _code(error) == "NoSuchBucket":
+                raise DependencyUnavailable(f"the image store {self._url} is not there; create it") from error
+            return []
+
+    async def remove(self, image_id: str, before: datetime) -> bool:
+        path = self._path(image_id)
+        try:
+            if isinstance(self._files, LocalFileSystem):
+                return await self._run(lambda: _remove_unless_renewed(Path(path), before))
+            return await self._run(lambda: self._remove_object(path, before))
+        except FileNotFoundError:
+            return False
+
+    def _remove_object(self, path: str, before: datetime) -> bool:
+        if _stored(self._files.info(path, refresh=True)).written_at >= before:
+            return False
+        self._files.rm_file(path)
+        return True
+
     def _path(self, image_id: str) -> str:
         return f"{self._root}/{image_id[:2]}/{image_id}"
 
@@ -93,8 +124,9 @@ class FileImageStore:
 def _write_durably(path: Path, data: bytes) -> None:
     """A reader sees the whole file or none, and a power cut after this returns takes nothing away."""
     _make_folder(path.parent)
-    if not path.is_file() or path.stat().st_size != len(data):
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    if not _renewed(path, len(data)):
+        # Begins as the image does: what a killed writer leaves is found beside it.
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
         try:
             with open(descriptor, "wb") as file:
                 file.write(data)
@@ -105,6 +137,37 @@ def _write_durably(path: Path, data: bytes) -> None:
             os.unlink(temporary)
             raise
     _sync_folder(path.parent)
+
+
+def _renewed(path: Path, size: int) -> bool:
+    """Whether the whole file is there; it is then as young as if it were just written."""
+    try:
+        os.utime(path)
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def _remove_unless_renewed(path: Path, before: datetime) -> bool:
+    """Out of the way first: a writer has renewed the file by then, which is seen here, or writes it anew."""
+    aside = path.with_name(f"{path.name}.removed")
+    path.rename(aside)
+    if _moment(aside.stat().st_mtime) >= before:
+        aside.rename(path)
+        return False
+    aside.unlink()
+    return True
+
+
+def _stored(info: Mapping[str, Any]) -> StoredImage:
+    """From what fsspec says of a file: `mtime` of a local one, `LastModified` in S3."""
+    modified = info.get("LastModified") or _moment(info["mtime"])
+    return StoredImage(info["name"].rpartition("/")[2], int(info["size"]), modified)
+
+
+def _moment(mtime: float) -> datetime:
+    """Rounded to the microsecond, always in the same way: what `list` told compares equal in `remove`."""
+    return datetime.fromtimestamp(mtime, UTC)
 
 
 def _make_folder(path: Path) -> None:

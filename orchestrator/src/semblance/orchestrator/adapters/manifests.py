@@ -8,6 +8,7 @@ import fsspec
 from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from google.protobuf import json_format
 
+from semblance.orchestrator.address import without_password
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, NotFound
 from semblance.orchestrator.release import ModelVersion, Tensor
 from semblance.v1.manifest_pb2 import Manifest
@@ -24,7 +25,8 @@ class FileModelRepository:
         try:
             self._files, self._root = fsspec.url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise ValueError(f"the model repository is {url!r}, which can't be read: {error}") from None
+            shown = without_password(url)
+            raise ValueError(f"the model repository is {shown!r}, which can't be read: {error}") from None
 
     async def describe(self, name: str, version: int) -> ModelVersion:
         return await asyncio.to_thread(self._describe, name, version)
@@ -51,8 +53,14 @@ class FileModelRepository:
         )
 
     def _verify(self, model: ModelVersion) -> None:
-        manifest = self._manifest(model.name, model.version)
-        path = f"{self._path(model.name, model.version)}/{manifest.model_file.name}"
+        folder = self._path(model.name, model.version)
+        file = self._manifest(model.name, model.version).model_file.name
+        if file in ("", ".", "..") or "/" in file:
+            raise ContractMismatch(
+                f"{folder}/manifest.json names {file!r}, which is not a file beside it; publish the model again with "
+                "`semblance publish`"
+            )
+        path = f"{folder}/{file}"
         digest = self._digest(path)
         if digest != model.sha256:
             raise ContractMismatch(

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import grpc
@@ -29,11 +30,12 @@ from semblance.orchestrator.adapters.expression import (
     text,
     text_list,
 )
+from semblance.orchestrator.adapters.milvus_search import HIT_FIELDS, METRIC, MilvusSearch
 from semblance.orchestrator.adapters.turns import Turns
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, SemblanceError
 from semblance.orchestrator.filter import Filter
-from semblance.orchestrator.ports import IndexRow, Neighbour
+from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbours
 from semblance.orchestrator.release import Release
 
 # Lengths of VARCHAR fields, in bytes of UTF-8: an item id has up to 256 characters.
@@ -41,8 +43,6 @@ KEY_LENGTH = 128
 ITEM_ID_LENGTH = 1024
 IMAGE_ID_LENGTH = 128
 
-METRIC = "COSINE"
-HIT_FIELDS = ["item_id", "image_id", "x1", "y1", "x2", "y2"]
 # Rows in one request; 1,000 of 2048 numbers are 8 MB, and Milvus accepts 64 MB.
 ROWS_PER_REQUEST = 1000
 # For a new connection, in seconds.
@@ -76,12 +76,13 @@ class MilvusIndex:
     """Connects when first used, and again by itself when the connection is lost."""
 
     def __init__(self, uri: str, token: str = "", alone: bool = True) -> None:
-        """`alone`: no other process uses it, which Milvus Lite needs."""
+        """`alone`: no other process uses it, which Milvus Lite needs. Raises ValueError where `uri` is not one."""
         self._alone = alone
         self._uri = uri
         self._token = token
         self._connecting = asyncio.Lock()
         self._client: AsyncMilvusClient | None = None
+        self._search = MilvusSearch(uri, token, GRPC_OPTIONS)
         # Where the server is Milvus Lite.
         self._turns: Turns | None = None
 
@@ -91,6 +92,7 @@ class MilvusIndex:
         if self._client is not None:
             await self._client.close()
             self._client = None
+        await self._search.close()
 
     async def create(self, release: Release, timeout: float) -> None:
         async with self._call("create the collection", release, timeout):
@@ -128,22 +130,43 @@ class MilvusIndex:
         where: Filter | None,
         include_attributes: bool,
         timeout: float,
-    ) -> list[list[Neighbour]]:
+    ) -> list[Neighbours]:
         if not len(vectors):
             return []
         async with self._collection_call("search", release, timeout) as client, self._reading():
-            answers = await client.search(
+            condition = "" if where is None else expression(where, self._membership)
+            search = partial(self._search, release, vectors, limit, condition, include_attributes, timeout)
+            try:
+                return await search()
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                # Milvus may be back already while this connection waits for its next try. Fails where it is not.
+                await client.get_server_version(timeout=timeout + MARGIN)
+                await self._search.connected()
+                return await search()
+
+    async def entries(
+        self, release: Release, after: str, until: str | None, limit: int, timeout: float
+    ) -> Sequence[IndexEntry]:
+        condition = f"item_id > {text(after)}"
+        if until is not None:
+            condition += f" and item_id <= {text(until)}"
+        async with self._collection_call("list rows", release, timeout) as client, self._reading():
+            rows = await client.query(
                 release.collection,
-                data=list(vectors),
-                anns_field="vector",
+                filter=condition,
                 limit=limit,
-                filter="" if where is None else expression(where, self._membership),
-                search_params={"metric_type": METRIC, "params": {"ef": max(release.index.ef, limit)}},
-                output_fields=[*HIT_FIELDS, "attributes"] if include_attributes else HIT_FIELDS,
-                consistency_level="Bounded",
+                output_fields=["key", *HIT_FIELDS, "attributes"],
+                consistency_level="Strong",
                 timeout=timeout + MARGIN,
             )
-            return [[_neighbour(hit) for hit in answer] for answer in answers]
+        return [IndexEntry(row["key"], row["item_id"], row["image_id"], _box(row), row["attributes"]) for row in rows]
+
+    async def drop(self, release: Release, timeout: float) -> None:
+        async with self._call("drop the collection", release, timeout) as client:
+            if await client.has_collection(release.collection, timeout=timeout + MARGIN):
+                await client.drop_collection(release.collection, timeout=timeout + MARGIN)
 
     @property
     def _membership(self) -> Membership:
@@ -190,6 +213,8 @@ class MilvusIndex:
         return [row["key"] for row in rows]
 
     async def _connected(self) -> AsyncMilvusClient:
+        if self._client is not None:
+            return self._client
         async with self._connecting:
             if self._client is None:
                 client = AsyncMilvusClient(
@@ -270,7 +295,7 @@ async def _check(client: AsyncMilvusClient, release: Release, timeout: float) ->
     if dimensions != [release.dimension]:
         raise ContractMismatch(
             f"collection {name} holds vectors of {dimensions[0] if dimensions else 'no'} numbers, and release "
-            f"{release.release_id} needs {release.dimension}; build a new release"
+            f"{release.release_id} needs {release.dimension}; `semblance rebuild` makes the index anew"
         )
     state = (await client.get_load_state(name, timeout=timeout + MARGIN))["state"]
     if state == LoadState.Loading:
@@ -301,26 +326,21 @@ def _row(row: IndexRow) -> dict[str, object]:
     }
 
 
-def _neighbour(hit: Any) -> Neighbour:
-    entity = hit["entity"]
-    return Neighbour(
-        item_id=entity["item_id"],
-        image_id=entity["image_id"],
-        box=Box(entity["x1"], entity["y1"], entity["x2"], entity["y2"]),
-        similarity=hit["distance"],
-        attributes=entity.get("attributes", {}),
-    )
+def _box(row: Any) -> Box:
+    return Box(row["x1"], row["y1"], row["x2"], row["y2"])
 
 
 def _translated(error: MilvusException | grpc.RpcError, action: str, release: Release, uri: str) -> SemblanceError:
     if isinstance(error, grpc.RpcError):
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"Milvus did not {action} in time")
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            return DependencyUnavailable(f"Milvus at {uri} does not answer")
         return DependencyUnavailable(f"Milvus did not {action}: {error.code().name}")
     if error.code == MISSING:
         return ContractMismatch(
             f"Milvus at {uri} has no collection {release.collection}, which release {release.release_id} needs; check "
-            "that this is the right Milvus, and restore its data if it is; the items are safe in the other stores"
+            "that this is the right Milvus; if it is, `semblance rebuild` makes the index anew from the other stores"
         )
     if error.code == NOT_LOADED:
         return DependencyUnavailable(f"collection {release.collection} was not loaded in Milvus; try again")

@@ -1,14 +1,14 @@
 """POSIX shared memory that this process makes for Triton, and what processes that were killed left of theirs.
 
 A region stands in /dev/shm only until Triton has opened it: what has no name vanishes with those who use it, even by
-`kill -9`. Its name says whose it is: the host, the process, and when that was started.
+`kill -9`. Its name says whose it is: the namespace of process ids, which containers that share /dev/shm may not share,
+the process, and when that was started.
 """
 
 import logging
 import mmap
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLDER = Path("/dev/shm")
-PREFIX = f"semblance-input-{socket.gethostname()}-"
+PREFIX = f"semblance-input-{os.stat('/proc/self/ns/pid').st_ino}-"
 
 _serials = count()
 
@@ -52,7 +52,7 @@ def named(name: str, size: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def is_stale(name: str) -> bool:
-    """Whether a region is of a process of this host that has ended."""
+    """Whether a region is of a process of this namespace that has ended."""
     owner = re.fullmatch(rf"{re.escape(PREFIX)}(\d+)-(\d+)-\d+", name)
     return owner is not None and _started(int(owner[1])) != owner[2]
 

@@ -100,7 +100,7 @@ class Transport:
         return slot
 
     def give_back(self, slot: Slot) -> None:
-        """Triton has answered the slot's request."""
+        """Triton has answered the slot's request, or was never asked."""
         self._ring.give_back(slot)
 
     def retire(self, slot: Slot) -> None:

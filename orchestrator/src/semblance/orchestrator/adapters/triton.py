@@ -7,6 +7,7 @@ text.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import grpc
@@ -45,6 +46,9 @@ NOT_READY = "is not at ready state"
 UNKNOWN_REGION = "Unable to find shared memory region"
 
 INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
+# Serialised requests that are kept: one for each slot of shared memory, model and number of rows.
+REQUESTS_KEPT = 4096
+FLOAT32_BYTES = 4
 RAW = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 
 
@@ -73,21 +77,26 @@ class TritonServer:
         batch = TritonBatch(self, model, pixels, slot)
         try:
             yield batch
+        except Exception:
+            # Cancellation is none: who fills a batch has ended when it fails.
+            batch.idle = batch.idle or not batch.sent
+            raise
         finally:
             if slot is not None:
-                (self.transport.give_back if batch.answered else self.transport.retire)(slot)
+                (self.transport.give_back if batch.idle else self.transport.retire)(slot)
 
     async def infer(self, batch: "TritonBatch", timeout: float) -> NDArray[np.float32]:
         model = batch.model
+        batch.sent = True
         with self._errors(model):
             try:
                 message = _in_message(batch) if batch.slot is None else _in_slot(batch, batch.slot)
                 response = await self._infer(message, timeout=timeout)
-                batch.answered = True
+                batch.idle = True
             except grpc.aio.AioRpcError as error:
                 text = error.details() or ""
                 # These are answers: nobody reads the input any more.
-                batch.answered = QUEUE_FULL in text or QUEUE_TIMEOUT in text
+                batch.idle = QUEUE_FULL in text or QUEUE_TIMEOUT in text
                 if batch.slot is None or UNKNOWN_REGION not in text:
                     raise
                 self.transport.lost()
@@ -156,45 +165,43 @@ class TritonServer:
 
 @dataclass(slots=True, eq=False)
 class TritonBatch:
-    """See `ports.Batch`. `slot` holds the pixels where they are in shared memory; `answered`, whether Triton has."""
+    """See `ports.Batch`. `slot` holds the pixels where they are in shared memory; `sent`, whether Triton may have been
+    asked; `idle`, whether nobody reads or writes them any more."""
 
     server: TritonServer
     model: ModelVersion
     pixels: NDArray[np.uint8]
     slot: Slot | None
-    answered: bool = False
+    sent: bool = False
+    idle: bool = False
 
     async def infer(self, timeout: float) -> NDArray[np.float32]:
         return await self.server.infer(self, timeout)
 
 
-def _request(batch: TritonBatch) -> service_pb2.ModelInferRequest:
-    model = batch.model
-    return service_pb2.ModelInferRequest(
-        model_name=model.name,
-        model_version=str(model.version),
-        inputs=[
-            service_pb2.ModelInferRequest.InferInputTensor(
-                name=model.input.name, datatype=model.input.data_type, shape=batch.pixels.shape
-            )
-        ],
-    )
+@lru_cache(REQUESTS_KEPT)
+def _request(name: str, version: int, tensor: Tensor, rows: int, region: str = "") -> bytes:
+    """Serialised; `region` names the shared memory of the input."""
+    shape = (rows, *tensor.dims)
+    message = service_pb2.ModelInferRequest.InferInputTensor(name=tensor.name, datatype=tensor.data_type, shape=shape)
+    if region:
+        message.parameters["shared_memory_region"].string_param = region
+        message.parameters["shared_memory_byte_size"].int64_param = prod(shape)
+    request = service_pb2.ModelInferRequest(model_name=name, model_version=str(version), inputs=[message])
+    serialised: bytes = request.SerializeToString()
+    return serialised
 
 
 def _in_slot(batch: TritonBatch, slot: Slot) -> bytes:
-    request = _request(batch)
-    parameters = request.inputs[0].parameters
-    parameters["shared_memory_region"].string_param = slot.name
-    parameters["shared_memory_byte_size"].int64_param = batch.pixels.nbytes
-    data: bytes = request.SerializeToString()
-    return data
+    model = batch.model
+    return _request(model.name, model.version, model.input, len(batch.pixels), slot.name)
 
 
 def _in_message(batch: TritonBatch) -> bytes:
     """The serialised request, its last field put behind the others by hand: the pixels are copied once."""
-    return b"".join(
-        (_request(batch).SerializeToString(), _varint(RAW << 3 | 2), _varint(batch.pixels.nbytes), batch.pixels.data)
-    )
+    model = batch.model
+    request = _request(model.name, model.version, model.input, len(batch.pixels))
+    return b"".join((request, _varint(RAW << 3 | 2), _varint(batch.pixels.nbytes), batch.pixels.data))
 
 
 def _varint(number: int) -> bytes:
@@ -217,17 +224,21 @@ def _output(response: service_pb2.ModelInferResponse, model: ModelVersion, rows:
     if len(response.outputs) != 1 or len(response.raw_output_contents) != 1:
         raise ContractMismatch(f"{_title(model)} gave {len(response.outputs)} outputs instead of one")
     output, buffer = response.outputs[0], response.raw_output_contents[0]
-    given = f"{output.name} {output.datatype} {list(output.shape)}"
-    if (output.name, output.datatype, tuple(output.shape)) != (model.output.name, model.output.data_type, expected):
+    given = (output.name, output.datatype, tuple(output.shape))
+    wanted = (model.output.name, model.output.data_type, expected)
+    if given != wanted:
+        raise ContractMismatch(f"{_title(model)} gave {_described(*given)} instead of {_described(*wanted)}")
+    size = prod(expected) * FLOAT32_BYTES
+    if len(buffer) != size:
         raise ContractMismatch(
-            f"{_title(model)} gave {given} instead of {model.output.name} {model.output.data_type} {list(expected)}"
-        )
-    if len(buffer) != prod(expected) * np.dtype(np.float32).itemsize:
-        raise ContractMismatch(
-            f"{_title(model)} gave {given} in {len(buffer)} bytes instead of {prod(expected) * 4}; Triton's Python "
+            f"{_title(model)} gave {_described(*given)} in {len(buffer)} bytes instead of {size}; Triton's Python "
             "environment may hold numpy 2, which it does not work with"
         )
     return np.frombuffer(buffer, np.float32).reshape(expected)
+
+
+def _described(name: str, data_type: str, shape: tuple[int, ...]) -> str:
+    return f"{name} {data_type} {list(shape)}"
 
 
 def _compare(

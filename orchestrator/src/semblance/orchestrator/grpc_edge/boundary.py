@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.grpc_edge.status import fault
 
 # Health and reflection answer with statuses of their own.
@@ -17,6 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 # grpc.RpcMethodHandler or None; its type knows only the behaviours of the synchronous server.
 Handler = Any
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
+Deserializer = Callable[[bytes], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +38,58 @@ class DeadlinePolicy:
 class ErrorBoundary(grpc.aio.ServerInterceptor):
     """Lets nothing but statuses out of our services. Cancellation is not an error."""
 
+    def __init__(self) -> None:
+        # By method; each call asks for its own.
+        self._guarded: dict[str, Handler] = {}
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
+        method = handler_call_details.method
+        if handler is None or not method.startswith(OUR_METHODS):
             return handler
-        if handler.request_streaming:
-            make, behaviour = grpc.stream_stream_rpc_method_handler, handler.stream_stream
-        else:
-            make, behaviour = grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        return make(_guarded(behaviour), handler.request_deserializer, handler.response_serializer)
+        if method not in self._guarded:
+            lenient = handler._replace(request_deserializer=_lenient(handler.request_deserializer))
+            self._guarded[method] = around(lenient, _guarded)
+        return self._guarded[method]
+
+
+def around(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
+    """The handler with its behaviour wrapped; of a method that takes and gives one message, or streams of them."""
+    if handler.request_streaming:
+        make, behaviour = grpc.stream_stream_rpc_method_handler, handler.stream_stream
+    else:
+        make, behaviour = grpc.unary_unary_rpc_method_handler, handler.unary_unary
+    return make(wrap(behaviour), handler.request_deserializer, handler.response_serializer)
+
+
+async def refuse(context: Context, error: Exception) -> NoReturn:
+    """Ends the call with the status of an error."""
+    await context.abort_with_status(rpc_status.to_status(fault(error).status()))
 
 
 def _guarded(behaviour: Behaviour) -> Behaviour:
     async def guarded(request: Any, context: Context) -> Any:
         try:
+            if isinstance(request, InvalidArgument):
+                raise request
             return await behaviour(request, context)
         except Exception as error:
-            await context.abort_with_status(rpc_status.to_status(fault(error).status()))
+            await refuse(context, error)
 
     return guarded
+
+
+def _lenient(deserialize: Deserializer) -> Deserializer:
+    """Gives an error in place of a message that can't be read; raised, gRPC would answer in the parser's words."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return InvalidArgument("the bytes are not a message of this method; send one that follows its .proto file")
+
+    return read

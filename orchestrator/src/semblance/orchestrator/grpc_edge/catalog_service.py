@@ -8,6 +8,7 @@ from semblance.orchestrator.catalog import Catalog, Outcome
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.grpc_edge import translate
 from semblance.orchestrator.grpc_edge.boundary import Context, DeadlinePolicy
+from semblance.orchestrator.grpc_edge.peer import caller
 from semblance.orchestrator.grpc_edge.status import fault
 from semblance.orchestrator.grpc_edge.stream import Streams
 from semblance.orchestrator.schema import Schema
@@ -45,13 +46,14 @@ class CatalogService(CatalogServiceServicer):
 
     async def Put(self, request_iterator: AsyncIterator[PutRequest], context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """A coroutine that writes, which grpc.aio takes beside the generator of the generated signature."""
+        who = caller(context)
 
         async def answer(request: PutRequest) -> PutResponse:
             item_id = request.item.item_id
             try:
                 # Puts wait for each other rather than being refused, so each has the most there is if it names no time.
                 asked = translate.timeout(request) or self._deadlines.maximum
-                outcome = await self._put(request, self._deadlines.of_call(context, asked))
+                outcome = await self._put(request, who, self._deadlines.of_call(context, asked))
             except Exception as error:
                 return PutResponse(item_id=item_id, failure=fault(error).failure())
             return PutResponse(item_id=item_id, outcome=translate.outcome(outcome))
@@ -61,7 +63,7 @@ class CatalogService(CatalogServiceServicer):
     async def Get(self, request: GetRequest, context: Context) -> Item:  # noqa: N802
         item_id = translate.item_id(request.item_id)
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.admit(deadline):
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline):
             item = await self._catalog.get(item_id)
             files: list[bytes] = []
             if request.include_image_data:
@@ -71,28 +73,29 @@ class CatalogService(CatalogServiceServicer):
     async def Delete(self, request: DeleteRequest, context: Context) -> DeleteResponse:  # noqa: N802
         item_id = translate.item_id(request.item_id)
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.admit(deadline) as release:
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline) as release:
             await self._catalog.delete(item_id, release, deadline)
         return DeleteResponse()
 
     async def Count(self, request: CountRequest, context: Context) -> CountResponse:  # noqa: N802
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.admit(deadline):
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline):
             size = await self._catalog.count()
         return CountResponse(items=size.items, images=size.images, vectors=size.vectors)
 
     async def List(self, request: ListRequest, context: Context) -> ListResponse:  # noqa: N802
         page_size = translate.page_size(request)
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.admit(deadline):
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline):
             page = await self._catalog.list(page_size, request.page_token)
         return ListResponse(
             items=[translate.item_message(item) for item in page.items], next_page_token=page.next_page_token
         )
 
-    async def _put(self, request: PutRequest, deadline: Deadline) -> Outcome:
+    async def _put(self, request: PutRequest, who: str, deadline: Deadline) -> Outcome:
         draft = translate.draft(request)
-        async with deadline.enforced(), self._admission.admit(deadline) as release:
+        size = sum(map(len, draft.images))
+        async with deadline.enforced(), self._admission.ingest.admit(who, size, deadline) as release:
             outcome = await self._catalog.put(draft, release, deadline)
         await self._schema.learn(draft.attributes)
         return outcome

@@ -19,18 +19,16 @@ class Searcher:
         self._admission = admission
         self._schema = schema
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is a release to search with."""
-        return self._admission.release is not None
-
-    async def search(self, query: Query, deadline: Deadline, encode: Callable[[Answer], Response]) -> Response:
+    async def search(
+        self, query: Query, caller: str, deadline: Deadline, encode: Callable[[Answer], Response]
+    ) -> Response:
         """The answer as `encode` puts it in the caller's protocol; counted and timed, as a cancelled one is."""
         stopwatch = Stopwatch()
         try:
             if query.where is not None:
                 self._schema.check(query.where)
-            async with deadline.enforced(), self._admission.admit(deadline) as release:
+            size = len(query.image)
+            async with deadline.enforced(), self._admission.search.admit(caller, size, deadline) as release:
                 stopwatch.lap("admission")
                 answer = await self._pipeline.search(query, release, deadline, stopwatch)
             response = encode(answer)

@@ -1,26 +1,34 @@
 """The gRPC server: our services, health and reflection on one port."""
 
+import asyncio
+from dataclasses import dataclass
+
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from semblance.orchestrator.address import AddressInUse
-from semblance.orchestrator.grpc_edge.boundary import Context, ErrorBoundary
+from semblance.orchestrator.grpc_edge.access import Access
+from semblance.orchestrator.grpc_edge.boundary import ErrorBoundary
+from semblance.orchestrator.grpc_edge.callers import Callers
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
+from semblance.orchestrator.grpc_edge.health import OVERALL, Health
 from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.search_service import SearchService
 from semblance.orchestrator.grpc_edge.stream import Streams
+from semblance.orchestrator.grpc_edge.tls import Tls
 from semblance.v1 import catalog_pb2, catalog_pb2_grpc, search_pb2, search_pb2_grpc
 
-SERVICES = (
-    search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name,
-    catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
-    service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
-)
+SEARCH_SERVICE = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
+CATALOG_SERVICE = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
+INFERENCE_SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+SERVICES = (SEARCH_SERVICE, CATALOG_SERVICE, INFERENCE_SERVICE)
 MAX_MESSAGE_BYTES = 64 * 2**20
-# Handlers start when the body is read, so what is read at once must be bounded too, for each connection.
-MAX_CONCURRENT_STREAMS = 1024
+# Handlers start when the body is read, so what is read at once must be bounded too, for each connection: below the
+# 1,000 unhandled requests from which gRPC resets streams in words of its own (`grpc.server.max_pending_requests`).
+MAX_CONCURRENT_STREAMS = 512
 # The client pings no more often than this.
 MIN_PING_INTERVAL_MS = 30_000
 
@@ -33,65 +41,76 @@ OPTIONS = [
 ]
 
 
-class Health(health.aio.HealthServicer):  # type: ignore[misc]
-    """The standard servicer, whose watchers would hold up the server's stop to the end of its grace."""
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where the server listens, how, and to whom: without `callers` to anybody.
 
-    def __init__(self, streams: Streams) -> None:
-        super().__init__()
-        self._streams = streams
+    On `health_listen` it answers for its health alone, without TLS. `shared`: other workers listen on the same
+    addresses; otherwise a second process on a busy port is to fail.
+    """
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
-        async with self._streams.until_drained():
-            await super().Watch(request, context)
+    listen: str
+    shared: bool = False
+    tls: Tls | None = None
+    callers: Callers | None = None
+    health_listen: str = ""
 
 
 class Server:
-    """Health is NOT_SERVING until `serving` is called, and again from `stop` on."""
-
     def __init__(
         self,
-        listen: str,
+        door: Door,
         search: SearchService,
         inference: InferenceService,
         catalog: CatalogService,
+        health: Health,
         streams: Streams,
-        shared: bool = False,
     ) -> None:
-        """`shared`: other workers listen on the same address. Otherwise a second process on a busy port is to fail."""
-        self._listen = listen
+        self._door = door
         self._streams = streams
-        options = [*OPTIONS, ("grpc.so_reuseport", int(shared))]
-        self._server = grpc.aio.server(interceptors=[ErrorBoundary()], options=options)
-        self._ready = False
-        self._health = Health(streams)
+        options = [*OPTIONS, ("grpc.so_reuseport", int(door.shared))]
+        interceptors: list[grpc.aio.ServerInterceptor] = [ErrorBoundary()]
+        if door.callers is not None:
+            interceptors.insert(0, Access(door.callers))
+        self._server = grpc.aio.server(interceptors=interceptors, options=options)
+        self._probed = grpc.aio.server(options=options)
+        self._health = health
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        for server in (self._server, self._probed):
+            health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        names = (*SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self) -> int:
-        """Binds and answers; returns the port. Raises AddressInUse."""
-        if not self._ready:
-            await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
-        try:
-            port = self._server.add_insecure_port(self._listen)
-        except RuntimeError:
-            raise AddressInUse(self._listen) from None
+        """Binds and answers; returns the main port. Raises AddressInUse."""
+        port = self._bind()
         await self._server.start()
+        if self._door.health_listen:
+            await self._probed.start()
         return port
 
-    async def serving(self) -> None:
-        self._ready = True
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+    def _bind(self) -> int:
+        listen, tls = self._door.listen, self._door.tls
+        try:
+            if tls is None:
+                port = self._server.add_insecure_port(listen)
+            else:
+                port = self._server.add_secure_port(listen, tls.credentials())
+            if listen := self._door.health_listen:
+                self._probed.add_insecure_port(listen)
+        except RuntimeError:
+            raise AddressInUse(listen) from None
+        return port
 
-    async def stop(self, grace: float) -> None:
-        """Answers what is in flight, for `grace` seconds at most."""
-        await self._health.enter_graceful_shutdown()
+    async def stop(self, delay: float, grace: float) -> None:
+        """Serves on for `delay` seconds, so that balancers see it go, and then answers what is in flight, for `grace`
+        seconds at most."""
+        was_serving = self._health.is_serving(OVERALL)
+        self._health.stop()
+        if was_serving:
+            await asyncio.sleep(delay)
         self._streams.drain()
         await self._server.stop(grace)
-
-    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", *SERVICES):
-            await self._health.set(name, status)
+        await self._probed.stop(None)

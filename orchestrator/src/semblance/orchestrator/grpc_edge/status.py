@@ -15,28 +15,36 @@ from semblance.orchestrator.errors import (
     ContractMismatch,
     DeadlineExceeded,
     DependencyUnavailable,
+    Forbidden,
     InvalidArgument,
     InvalidFilter,
     InvalidImage,
     NotFound,
     Overloaded,
+    RateLimited,
     Retryable,
     SemblanceError,
+    Unauthenticated,
 )
 from semblance.v1.failure_pb2 import Failure
 
 log = logging.getLogger(__name__)
 
 DOMAIN = "semblance"
+# Callers take 8 KiB of trailers by default, and a status has its text there twice: percent-encoded and in base64.
+MAX_MESSAGE_BYTES = 1024
 
 # Error → status and ErrorInfo.reason.
 TABLE: dict[type[SemblanceError], tuple[StatusCode, str]] = {
     InvalidArgument: (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     InvalidImage: (StatusCode.INVALID_ARGUMENT, "INVALID_IMAGE"),
     InvalidFilter: (StatusCode.INVALID_ARGUMENT, "INVALID_FILTER"),
+    Unauthenticated: (StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    Forbidden: (StatusCode.PERMISSION_DENIED, "FORBIDDEN"),
     NotFound: (StatusCode.NOT_FOUND, "NOT_FOUND"),
     Conflict: (StatusCode.ABORTED, "CONFLICT"),
     Overloaded: (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    RateLimited: (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
     DependencyUnavailable: (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
     ContractMismatch: (StatusCode.FAILED_PRECONDITION, "CONTRACT_MISMATCH"),
     DeadlineExceeded: (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
@@ -69,13 +77,19 @@ def fault(error: Exception) -> Fault:
     """Anything that is not in the table is a defect of ours: its text stays in the log, under an id."""
     if isinstance(error, SemblanceError):
         code, reason = TABLE[type(error)]
-        return Fault(code, reason, str(error), error.retry_delay if isinstance(error, Retryable) else None)
+        return Fault(code, reason, _shortened(str(error)), error.retry_delay if isinstance(error, Retryable) else None)
     if isinstance(error, NotImplementedError):
         # The generated servicers raise it for the methods of a protocol that are not overridden.
         return Fault(StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "this service does not offer the method")
     error_id = uuid.uuid4().hex[:12]
     log.error("internal error %s", error_id, exc_info=error)
     return Fault(StatusCode.INTERNAL, "INTERNAL", f"internal error {error_id}; the service's log explains it")
+
+
+def _shortened(text: str) -> str:
+    """An error may quote what the caller sent, whatever its length."""
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= MAX_MESSAGE_BYTES else encoded[:MAX_MESSAGE_BYTES].decode(errors="ignore") + " …"
 
 
 def _packed(message: ErrorInfo | RetryInfo) -> Any:

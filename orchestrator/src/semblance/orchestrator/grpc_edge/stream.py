@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from semblance.orchestrator.errors import DependencyUnavailable
+import grpc
+
+from semblance.orchestrator.caller import current
+from semblance.orchestrator.errors import DependencyUnavailable, InvalidArgument
 from semblance.orchestrator.grpc_edge.boundary import Context
 
 Request = TypeVar("Request")
@@ -27,11 +30,14 @@ class Streams:
     ) -> None:
         """Answers each request when its answer is ready. `answer` raises nothing: failures are answers too.
 
-        At most `window` requests are worked on; the next one is read when one of them is answered.
+        At most `window` requests are worked on; the next one is read when one of them is answered. Where the caller's
+        rate is limited, each request waits for its turn: who sends faster is slowed down by the stream itself.
 
         Ends when the caller has no more to ask and everything is answered; when it goes away, what is in flight is
-        cancelled. Raises DependencyUnavailable, after everything read was answered, where the service stops.
+        cancelled. After everything read was answered, raises DependencyUnavailable where the service stops, and
+        InvalidArgument behind a message that could not be read (see `boundary`).
         """
+        rate = current.get().rate
         room = asyncio.Semaphore(window)
         # gRPC takes one message at a time.
         writing = asyncio.Lock()
@@ -39,14 +45,24 @@ class Streams:
         async def respond(request: Request) -> None:
             response = await answer(request)
             async with writing:
-                await context.write(response)
+                # It fails where the caller is gone, before gRPC cancels what is in flight.
+                with suppress(grpc.aio.InternalError):
+                    await context.write(response)
             room.release()
 
+        unreadable: InvalidArgument | None = None
         async with asyncio.TaskGroup() as answers, self.until_drained() as limit:
             await room.acquire()
             async for request in requests:
+                if isinstance(request, InvalidArgument):
+                    unreadable = request
+                    break
+                if rate is not None:
+                    await rate.turn()
                 answers.create_task(respond(request))
                 await room.acquire()
+        if unreadable is not None:
+            raise unreadable
         if limit.expired():
             raise DependencyUnavailable("the service is stopping; send what was not answered again")
 

@@ -15,7 +15,7 @@ from semblance.orchestrator.errors import InvalidArgument, InvalidFilter
 from semblance.orchestrator.filter import ATTRIBUTE_NAME, ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, Item, ItemDraft, Value
 from semblance.orchestrator.pipeline import Answer, Objects, Query, Region, Selection
-from semblance.orchestrator.search import Hit
+from semblance.orchestrator.ports import Neighbour
 from semblance.v1 import catalog_pb2, item_pb2, search_pb2
 
 DEFAULT_TOP_K = 10
@@ -205,7 +205,7 @@ def search_response(request: search_pb2.SearchRequest, answer: Answer) -> search
     )
 
 
-def _object_hits(region: Region, hits: Sequence[Hit]) -> search_pb2.ObjectHits:
+def _object_hits(region: Region, hits: Sequence[Neighbour]) -> search_pb2.ObjectHits:
     message = search_pb2.ObjectHits(box=_box(region.box), hits=map(_hit, hits))
     if region.detection:
         message.source = search_pb2.ObjectHits.DETECTED
@@ -216,7 +216,7 @@ def _object_hits(region: Region, hits: Sequence[Hit]) -> search_pb2.ObjectHits:
     return message
 
 
-def _hit(hit: Hit) -> search_pb2.Hit:
+def _hit(hit: Neighbour) -> search_pb2.Hit:
     return search_pb2.Hit(
         item_id=hit.item_id,
         similarity=hit.similarity,

@@ -65,6 +65,7 @@ images = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("vectors", Integer, nullable=False),
+    Index("image_ids", "image_id"),
 )
 
 # One row for every item that ever was, so that a revision is never given twice; writers of an item queue for its row.

@@ -1,20 +1,19 @@
 """`MetadataStore` over SQLAlchemy."""
 
 import asyncio
-import base64
-import binascii
 import sqlite3
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, Select, Table, delete, func, select, text, update
+from sqlalchemy import Connection, Select, Table, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -26,6 +25,8 @@ from semblance.orchestrator.adapters.metadata.engine import (
     make_folder,
     reason,
 )
+from semblance.orchestrator.adapters.metadata.page_token import item_id_of, token_after
+from semblance.orchestrator.adapters.metadata.rows import check_text, check_value, converted, item_of, item_rows
 from semblance.orchestrator.adapters.metadata.schema import (
     attribute_types,
     images,
@@ -34,7 +35,7 @@ from semblance.orchestrator.adapters.metadata.schema import (
     releases,
     revisions,
 )
-from semblance.orchestrator.errors import Conflict, DependencyUnavailable, InvalidArgument, NotFound
+from semblance.orchestrator.errors import Conflict, DependencyUnavailable, NotFound
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
 from semblance.orchestrator.ports import Written
 from semblance.orchestrator.release import Release, ReleaseState
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 # Whoever makes the tables holds this PostgreSQL advisory lock; any number will do.
 TABLES_LOCK = 0x5E3B1A9CE
+# Items unsettled by one statement.
+UNSETTLE_PAGE = 5000
 
 _RELEASE = TypeAdapter(Release)
 _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
@@ -67,39 +70,62 @@ class SqlMetadataStore:
         self._engine.dispose()
 
     async def get(self, item_id: str) -> tuple[Item, bool] | None:
-        _check_text("the item id", item_id)
+        check_text("the item id", item_id)
         rows = await self._run(
             lambda connection: connection.execute(
-                _item_rows(select(items).where(items.c.item_id == item_id))
+                item_rows(select(items).where(items.c.item_id == item_id))
                 .join(revisions, revisions.c.item_id == item_id)
                 .add_columns(revisions.c.settled)
             ).all()
         )
-        return (_item(rows), bool(rows[0].settled)) if rows else None
+        return (item_of(rows), bool(rows[0].settled)) if rows else None
 
-    async def write(self, item: Item) -> Written:
-        _check_text("the item id", item.item_id)
+    async def write(self, item: Item, after: int | None = None) -> Written:
+        check_text("the item id", item.item_id)
         for name, value in item.attributes.items():
-            _check_value(name, value)
-        return await self._run(lambda connection: self._write(connection, item), writes=True)
+            check_value(name, value)
+        return await self._run(lambda connection: self._write(connection, item, after), writes=True)
 
-    async def remove(self, item_id: str) -> int:
-        _check_text("the item id", item_id)
-        return await self._run(lambda connection: self._remove(connection, item_id), writes=True)
+    async def remove(self, item_id: str, after: int | None = None) -> int:
+        check_text("the item id", item_id)
+        return await self._run(lambda connection: self._remove(connection, item_id, after), writes=True)
 
-    async def settle(self, item_id: str, revision: int) -> bool:
-        _check_text("the item id", item_id)
-        return await self._run(lambda connection: _settle(connection, item_id, revision), writes=True)
+    async def settle(self, item_id: str, revision: int, release: Release, images: Sequence[ItemImage] = ()) -> bool:
+        check_text("the item id", item_id)
+        return await self._run(lambda connection: _settle(connection, item_id, revision, release, images), writes=True)
 
-    async def unsettled(self, limit: int) -> Sequence[tuple[str, int]]:
+    async def unsettled(self, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
         query = (
             select(revisions.c.item_id, revisions.c.revision)
             .where(revisions.c.settled.is_(False))
             .order_by(revisions.c.changed_at, revisions.c.item_id)
             .limit(limit)
         )
+        if before is not None:
+            query = query.where(revisions.c.changed_at < before)
         rows = await self._run(lambda connection: connection.execute(query).all())
         return [(row.item_id, row.revision) for row in rows]
+
+    async def count_unsettled(self, before: datetime) -> int:
+        unsettled = revisions.c.settled.is_(False), revisions.c.changed_at < before
+        query = select(func.count()).select_from(revisions).where(*unsettled)
+        return await self._run(lambda connection: int(connection.execute(query).scalar_one()))
+
+    async def unsettle(self, item_ids: Collection[str]) -> None:
+        now = datetime.now(UTC)
+        rows = [
+            {"item_id": item_id, "revision": 1, "settled": False, "changed_at": now} for item_id in sorted(item_ids)
+        ]
+        statement = self._insert(revisions).on_conflict_do_update(
+            index_elements=[revisions.c.item_id], set_={"settled": False}
+        )
+        if rows:
+            await self._run(lambda connection: connection.execute(statement, rows), writes=True)
+
+    async def revisions(self, item_ids: Collection[str]) -> Mapping[str, tuple[int, bool]]:
+        query = select(revisions).where(revisions.c.item_id.in_(item_ids))
+        rows = await self._run(lambda connection: connection.execute(query).all())
+        return {row.item_id: (row.revision, row.settled) for row in rows}
 
     async def postpone(self, item_id: str, revision: int) -> None:
         this = revisions.c.item_id == item_id, revisions.c.revision == revision, revisions.c.settled.is_(False)
@@ -116,22 +142,39 @@ class SqlMetadataStore:
         return CatalogSize(*map(int, counts))
 
     async def list(self, page_size: int, page_token: str) -> Page:
-        page = select(items).order_by(items.c.item_id).limit(page_size + 1)
-        if page_token:
-            page = page.where(items.c.item_id > _item_id_of(page_token))
-        rows = await self._run(lambda connection: connection.execute(_item_rows(page)).all())
-        found = [_item(list(group)) for _, group in groupby(rows, key=lambda row: row.item_id)]
+        found = await self.items_after(item_id_of(page_token) if page_token else "", page_size + 1)
         more = len(found) > page_size
-        return Page(tuple(found[:page_size]), _page_token(found[page_size - 1].item_id) if more else "")
+        return Page(tuple(found[:page_size]), token_after(found[page_size - 1].item_id) if more else "")
+
+    async def items_after(self, item_id: str, limit: int) -> Sequence[Item]:
+        page = select(items).where(items.c.item_id > item_id).order_by(items.c.item_id).limit(limit)
+        rows = await self._run(lambda connection: connection.execute(item_rows(page)).all())
+        return [item_of(list(group)) for _, group in groupby(rows, key=lambda row: row.item_id)]
+
+    async def image_ids(self, shard: str) -> frozenset[str]:
+        # Hexadecimal digits are below g.
+        query = select(images.c.image_id).where(images.c.image_id.between(shard, f"{shard}g")).distinct()
+        return frozenset(await self._run(lambda connection: connection.execute(query).scalars().all()))
 
     async def attribute_types(self) -> Mapping[str, AttributeType]:
         return await self._run(lambda connection: _types(connection))
+
+    async def indexed(self) -> bool:
+        query = _settled_items().limit(1)
+        return await self._run(lambda connection: connection.execute(query).first() is not None)
 
     async def active_release(self) -> Release | None:
         return await self._run(_active_release)
 
     async def add_first_release(self, release: Release) -> Release:
         return await self._run(lambda connection: self._add_first_release(connection, release), writes=True)
+
+    async def replace_collection(self, collection: str) -> Release:
+        # Page by page, so that no statement takes long; those settled meanwhile are few.
+        last: str | None = ""
+        while last is not None:
+            last = await self._run(partial(_unsettle_page, after=last), writes=True)
+        return await self._run(lambda connection: _replace_collection(connection, collection), writes=True)
 
     async def _run(self, work: Callable[[Connection], T], *, writes: bool = False) -> T:
         """`work` in a transaction, in a thread. It commits even if the caller goes away meanwhile."""
@@ -172,8 +215,8 @@ class SqlMetadataStore:
             with connection.begin():
                 yield connection
 
-    def _write(self, connection: Connection, item: Item) -> Written:
-        revision = self._next_revision(connection, item.item_id)
+    def _write(self, connection: Connection, item: Item, after: int | None) -> Written:
+        revision = self._next_revision(connection, item.item_id, after)
         attributes = self._typed(connection, item.attributes)
         row = self._insert(items).values(
             item_id=item.item_id, attributes=attributes, created_at=item.created_at, updated_at=item.updated_at
@@ -198,13 +241,13 @@ class SqlMetadataStore:
             )
         return Written(revision, attributes)
 
-    def _remove(self, connection: Connection, item_id: str) -> int:
-        revision = self._next_revision(connection, item_id)
+    def _remove(self, connection: Connection, item_id: str, after: int | None) -> int:
+        revision = self._next_revision(connection, item_id, after)
         if not connection.execute(delete(items).where(items.c.item_id == item_id)).rowcount:
             raise NotFound(f"there is no item {item_id!r}")
         return revision
 
-    def _next_revision(self, connection: Connection, item_id: str) -> int:
+    def _next_revision(self, connection: Connection, item_id: str, after: int | None) -> int:
         """Locks the item's row until the transaction ends."""
         row = self._insert(revisions).values(item_id=item_id, revision=1, settled=False, changed_at=datetime.now(UTC))
         changed = {
@@ -212,8 +255,12 @@ class SqlMetadataStore:
             "settled": False,
             "changed_at": row.excluded.changed_at,
         }
-        statement = row.on_conflict_do_update(index_elements=[revisions.c.item_id], set_=changed)
-        return int(connection.execute(statement.returning(revisions.c.revision)).scalar_one())
+        known = None if after is None else revisions.c.revision == after
+        statement = row.on_conflict_do_update(index_elements=[revisions.c.item_id], set_=changed, where=known)
+        revision = connection.execute(statement.returning(revisions.c.revision)).scalar_one_or_none()
+        if revision is None:
+            raise Conflict(f"item {item_id!r} was changed by somebody else at the same time; try again")
+        return int(revision)
 
     def _typed(self, connection: Connection, attributes: Attributes) -> dict[str, Value]:
         """The values as their attributes' types want them; fixes the types of new attributes."""
@@ -223,7 +270,7 @@ class SqlMetadataStore:
             rows = [{"name": name, "type": AttributeType.of(attributes[name]).value} for name in new]
             connection.execute(self._insert(attribute_types).values(rows).on_conflict_do_nothing())
             known = _types(connection, attributes)
-        return {name: _converted(name, value, known[name]) for name, value in attributes.items()}
+        return {name: converted(name, value, known[name]) for name, value in attributes.items()}
 
     def _add_first_release(self, connection: Connection, release: Release) -> Release:
         row = self._insert(releases).values(
@@ -239,11 +286,18 @@ class SqlMetadataStore:
         return active
 
 
-def _settle(connection: Connection, item_id: str, revision: int) -> bool:
+def _settle(
+    connection: Connection, item_id: str, revision: int, release: Release, changed: Sequence[ItemImage]
+) -> bool:
     this = revisions.c.item_id == item_id
-    if connection.execute(
-        update(revisions).where(this, revisions.c.revision == revision).values(settled=True)
-    ).rowcount:
+    newest = update(revisions).where(this, revisions.c.revision == revision).values(settled=True)
+    # Held until the transaction ends, so that what is settled here is not in a collection that was just replaced.
+    active = _active_release(connection, held=True)
+    if active and active.collection == release.collection and connection.execute(newest).rowcount:
+        for image in changed:
+            same = images.c.item_id == item_id, images.c.image_id == image.image_id
+            sizes = {"width": image.width, "height": image.height, "vectors": image.vectors}
+            connection.execute(update(images).where(*same).values(sizes))
         return True
     newer = {"revision": revisions.c.revision + 1, "settled": False, "changed_at": datetime.now(UTC)}
     connection.execute(update(revisions).where(this).values(newer))
@@ -257,74 +311,39 @@ def _types(connection: Connection, names: Iterable[str] | None = None) -> dict[s
     return {row.name: AttributeType(row.type) for row in connection.execute(query)}
 
 
-def _active_release(connection: Connection) -> Release | None:
+def _unsettle_page(connection: Connection, after: str) -> str | None:
+    """Unsettles the next items; the last one's id, or None where there are no more."""
+    page = _settled_items().where(revisions.c.item_id > after).order_by(revisions.c.item_id).limit(UNSETTLE_PAGE)
+    item_ids = connection.execute(page).scalars().all()
+    if not item_ids:
+        return None
+    connection.execute(update(revisions).where(revisions.c.item_id.in_(item_ids)).values(settled=False))
+    return str(item_ids[-1])
+
+
+def _settled_items() -> Select[Any]:
+    """The ids of the items that the index should hold; the settled removal of an item is not among them."""
+    settled = select(revisions.c.item_id).join(items, items.c.item_id == revisions.c.item_id)
+    return settled.where(revisions.c.settled.is_(True))
+
+
+def _replace_collection(connection: Connection, collection: str) -> Release:
+    active = releases.c.state == ReleaseState.ACTIVE.value
+    # Locks the release: whoever is settling an item has ended before the next statement, or sees the new collection.
+    connection.execute(update(releases).where(active).values(state=ReleaseState.ACTIVE.value))
+    release = _active_release(connection)
+    if release is None:
+        raise NotFound("no release is active: the service was never started with this metadata store")
+    changed = replace(release, collection=collection)
+    connection.execute(update(releases).where(active).values(definition=_RELEASE.dump_python(changed, mode="json")))
+    connection.execute(update(revisions).where(revisions.c.item_id.in_(_settled_items())).values(settled=False))
+    return changed
+
+
+def _active_release(connection: Connection, held: bool = False) -> Release | None:
+    """`held`: nobody changes it until the transaction ends. SQLite has one writer at a time anyway."""
     query = select(releases.c.definition).where(releases.c.state == ReleaseState.ACTIVE.value)
+    if held:
+        query = query.with_for_update(read=True)
     definition = connection.execute(query).scalar_one_or_none()
     return None if definition is None else _RELEASE.validate_python(definition)
-
-
-def _item_rows(chosen: Select[Any]) -> Select[Any]:
-    """A row for each image of the chosen items, one with nulls for an item without; one statement sees one moment."""
-    page = chosen.subquery()
-    return (
-        select(page, images.c.image_id, images.c.width, images.c.height, images.c.vectors)
-        .outerjoin_from(page, images, images.c.item_id == page.c.item_id)
-        .order_by(page.c.item_id, images.c.position)
-    )
-
-
-def _item(rows: Sequence[Row[Any]]) -> Item:
-    first = rows[0]
-    return Item(
-        item_id=first.item_id,
-        attributes=first.attributes,
-        images=tuple(
-            ItemImage(row.image_id, row.width, row.height, row.vectors) for row in rows if row.image_id is not None
-        ),
-        created_at=first.created_at,
-        updated_at=first.updated_at,
-    )
-
-
-def _check_text(what: str, value: str) -> None:
-    """PostgreSQL stores no NUL, and a lone surrogate has no UTF-8."""
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidArgument(f"{what} must not contain NUL or lone surrogates")
-
-
-def _check_value(name: str, value: Value) -> None:
-    match value:
-        case str():
-            _check_text(f"attribute {name}", value)
-        case bool():
-            pass
-        case int() if not -(2**63) <= value < 2**63:
-            raise InvalidArgument(f"attribute {name} is {value}, beyond 64-bit signed integers")
-        case float() if value - value != 0.0:
-            raise InvalidArgument(f"attribute {name} is {value}; it must be finite")
-
-
-def _converted(name: str, value: Value, expected: AttributeType) -> Value:
-    given = AttributeType.of(value)
-    if given is expected:
-        return value
-    if given is AttributeType.INTEGER and expected is AttributeType.DOUBLE:
-        return float(value)
-    raise InvalidArgument(
-        f"attribute {name} is a {expected} since the first item that has it, and {value!r} is a {given}"
-    )
-
-
-def _page_token(item_id: str) -> str:
-    key = item_id.encode()
-    return base64.urlsafe_b64encode(zlib.crc32(key).to_bytes(4) + key).decode()
-
-
-def _item_id_of(page_token: str) -> str:
-    try:
-        decoded = base64.b64decode(page_token, altchars=b"-_", validate=True)
-        if len(decoded) > 4 and int.from_bytes(decoded[:4]) == zlib.crc32(decoded[4:]):
-            return decoded[4:].decode()
-    except (binascii.Error, ValueError):
-        pass
-    raise InvalidArgument("the page token is not one of this service; list from the start with an empty one")

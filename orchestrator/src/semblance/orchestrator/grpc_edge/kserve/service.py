@@ -11,8 +11,10 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import NotFound
 from semblance.orchestrator.grpc_edge.boundary import Context, DeadlinePolicy
+from semblance.orchestrator.grpc_edge.health import OVERALL, Health
 from semblance.orchestrator.grpc_edge.kserve import signature, tensors
 from semblance.orchestrator.grpc_edge.kserve.statistics import model_statistics
+from semblance.orchestrator.grpc_edge.peer import caller
 from semblance.orchestrator.grpc_edge.searcher import Searcher
 from semblance.orchestrator.grpc_edge.status import fault
 from semblance.orchestrator.grpc_edge.stream import Streams
@@ -23,9 +25,12 @@ EXTENSIONS = ("model_configuration", "statistics")
 class InferenceService(GRPCInferenceServiceServicer):  # type: ignore[misc]
     """The methods that are not here, such as those for shared memory and model control, are UNIMPLEMENTED."""
 
-    def __init__(self, searcher: Searcher, deadlines: DeadlinePolicy, streams: Streams, window: int) -> None:
+    def __init__(
+        self, searcher: Searcher, deadlines: DeadlinePolicy, health: Health, streams: Streams, window: int
+    ) -> None:
         self._searcher = searcher
         self._deadlines = deadlines
+        self._health = health
         self._streams = streams
         self._window = window
 
@@ -33,11 +38,11 @@ class InferenceService(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return service_pb2.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Any, context: Context) -> service_pb2.ServerReadyResponse:  # noqa: N802
-        return service_pb2.ServerReadyResponse(ready=self._searcher.ready)
+        return service_pb2.ServerReadyResponse(ready=self._health.is_serving(OVERALL))
 
     async def ModelReady(self, request: Any, context: Context) -> service_pb2.ModelReadyResponse:  # noqa: N802
         _check_model(request.name, request.version)
-        return service_pb2.ModelReadyResponse(ready=self._searcher.ready)
+        return service_pb2.ModelReadyResponse(ready=self._health.is_serving(OVERALL))
 
     async def ServerMetadata(self, request: Any, context: Context) -> service_pb2.ServerMetadataResponse:  # noqa: N802
         return service_pb2.ServerMetadataResponse(
@@ -63,7 +68,7 @@ class InferenceService(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return service_pb2.ModelStatisticsResponse(model_stats=asked)
 
     async def ModelInfer(self, request: service_pb2.ModelInferRequest, context: Context) -> Any:  # noqa: N802
-        return await self._infer(request, self._deadlines.of_call(context))
+        return await self._infer(request, caller(context), self._deadlines.of_call(context))
 
     async def ModelStreamInfer(  # noqa: N802
         self, request_iterator: AsyncIterator[service_pb2.ModelInferRequest], context: Context
@@ -72,6 +77,7 @@ class InferenceService(GRPCInferenceServiceServicer):  # type: ignore[misc]
 
         A coroutine that writes, which grpc.aio takes beside the generator of the generated signature.
         """
+        who = caller(context)
         newest = asyncio.Event()
         newest.set()
 
@@ -81,7 +87,9 @@ class InferenceService(GRPCInferenceServiceServicer):  # type: ignore[misc]
             newest = mine
             try:
                 deadline = self._deadlines.of_call(context, self._deadlines.default)
-                response = service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline))
+                response = service_pb2.ModelStreamInferResponse(
+                    infer_response=await self._infer(request, who, deadline)
+                )
             except Exception as error:
                 failure = fault(error)
                 response = service_pb2.ModelStreamInferResponse(
@@ -96,12 +104,12 @@ class InferenceService(GRPCInferenceServiceServicer):  # type: ignore[misc]
         await self._streams.converse(request_iterator, answer, self._window, context)
 
     async def _infer(
-        self, request: service_pb2.ModelInferRequest, deadline: Deadline
+        self, request: service_pb2.ModelInferRequest, who: str, deadline: Deadline
     ) -> service_pb2.ModelInferResponse:
         _check_model(request.model_name, request.model_version)
         query, outputs = tensors.query(request), tensors.wanted(request)
         return await self._searcher.search(
-            query, deadline, lambda answer: tensors.response(request, outputs, query.top_k, answer)
+            query, who, deadline, lambda answer: tensors.response(request, outputs, query.top_k, answer)
         )
 
 

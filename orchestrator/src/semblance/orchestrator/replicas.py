@@ -1,0 +1,94 @@
+"""Several inference servers that serve the same models: each request goes to the one with the least to do."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semblance.orchestrator.dependency import Dependency
+from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable
+from semblance.orchestrator.ports import Batch, InferenceServer
+from semblance.orchestrator.release import ModelVersion
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """`outstanding`: its batches that are not done."""
+
+    server: InferenceServer
+    dependency: Dependency
+    outstanding: int = 0
+
+
+class Replicas:
+    """An `InferenceServer`. Those that are unavailable get nothing until a probe of theirs succeeds."""
+
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self._replicas = list(replicas)
+
+    @property
+    def available(self) -> bool:
+        return any(replica.dependency.available for replica in self._replicas)
+
+    @contextmanager
+    def batch(self, model: ModelVersion, rows: int) -> Iterator["GuardedBatch"]:
+        replica = self._next()
+        replica.outstanding += 1
+        try:
+            with replica.server.batch(model, rows) as batch:
+                yield GuardedBatch(batch, replica.dependency, batch.pixels)
+        finally:
+            replica.outstanding -= 1
+
+    async def check(self, model: ModelVersion, timeout: float) -> None:
+        """All that answer; at least one has to."""
+        await self._ask(lambda server: server.check(model, timeout))
+
+    async def ready_versions(self, name: str, timeout: float) -> tuple[int, ...]:
+        """Those that all have that answer."""
+        answers = await self._ask(lambda server: server.ready_versions(name, timeout))
+        return tuple(sorted(set.intersection(*map(set, answers))))
+
+    def _next(self) -> Replica:
+        """Any of those with the least to do: in turn, one would get all detections, and the other all embeddings."""
+        # Where none is available, its own error says so.
+        usable = [replica for replica in self._replicas if replica.dependency.available] or self._replicas
+        return min(usable, key=lambda replica: (replica.outstanding, random.random()))
+
+    async def _ask(self, question: Callable[[InferenceServer], Awaitable[T]]) -> list[T]:
+        """Leaves out who does not answer, until he does. Raises his error where nobody else does."""
+        answers: list[T] = []
+        silent: dict[Replica, DependencyUnavailable | DeadlineExceeded] = {}
+
+        async def ask(replica: Replica) -> None:
+            try:
+                answers.append(await question(replica.server))
+            except (DependencyUnavailable, DeadlineExceeded) as error:
+                silent[replica] = error
+
+        await asyncio.gather(*map(ask, self._replicas))
+        if not answers:
+            raise next(iter(silent.values()))
+        for replica, error in silent.items():
+            replica.dependency.unavailable(error)
+        return answers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GuardedBatch:
+    """See `ports.Batch`."""
+
+    batch: Batch
+    dependency: Dependency
+    pixels: NDArray[np.uint8]
+
+    async def infer(self, timeout: float) -> NDArray[np.float32]:
+        with self.dependency.calling():
+            return await self.batch.infer(timeout)

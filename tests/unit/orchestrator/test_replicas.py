@@ -1,0 +1,134 @@
+"""Which of several inference servers a request goes to."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from semblance.orchestrator.dependency import FAILURES, Dependency
+from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
+from semblance.orchestrator.release import ModelVersion
+from semblance.orchestrator.replicas import Replica, Replicas
+from semblance.orchestrator.testing import FakeBatch, FakeInferenceServer, example_release
+
+RELEASE = example_release()
+GONE = DependencyUnavailable("it does not answer")
+
+
+class Server(FakeInferenceServer):
+    """Counts its batches."""
+
+    def __init__(self, *models: ModelVersion) -> None:
+        super().__init__(*models or (RELEASE.detector, RELEASE.embedder))
+        self.open = self.given = 0
+
+    @contextmanager
+    def batch(self, model: ModelVersion, rows: int) -> Iterator[FakeBatch]:
+        self.open += 1
+        self.given += 1
+        try:
+            with super().batch(model, rows) as batch:
+                yield batch
+        finally:
+            self.open -= 1
+
+
+def replicas(*servers: Server) -> tuple[Replicas, list[Dependency]]:
+    async def probe(timeout: float) -> None: ...
+
+    dependencies = [Dependency(f"Triton {number}", probe, lambda: None) for number in range(len(servers))]
+    return Replicas([Replica(*pair) for pair in zip(servers, dependencies, strict=True)]), dependencies
+
+
+async def infer(where: Replicas, rows: int = 1) -> NDArray[np.float32]:
+    with where.batch(RELEASE.embedder, rows) as batch:
+        batch.pixels[:] = 200
+        return await batch.infer(1.0)
+
+
+async def test_one_is_used_for_everything() -> None:
+    server = Server()
+    where, _ = replicas(server)
+    assert (await infer(where, 3)).shape == (3, 48)
+    assert server.requests == [("embedder", 3)]
+    assert server.open == 0
+
+
+async def test_the_one_with_the_least_to_do_is_next() -> None:
+    servers = [Server(), Server(), Server()]
+    where, _ = replicas(*servers)
+    with ExitStack() as stack:
+        batches = [ExitStack() for _ in range(6)]
+        leased = [stack.enter_context(each).enter_context(where.batch(RELEASE.detector, 1)) for each in batches]
+        assert [server.open for server in servers] == [2, 2, 2]
+        for each, batch in zip(batches, leased, strict=True):
+            if cast(FakeBatch, batch.batch).server is servers[1]:
+                each.close()
+        assert [server.open for server in servers] == [2, 0, 2]
+        for _ in range(2):
+            stack.enter_context(where.batch(RELEASE.detector, 1))
+        assert [server.open for server in servers] == [2, 2, 2]
+
+
+async def test_those_with_nothing_to_do_get_some_of_each_model() -> None:
+    servers = [Server(), Server()]
+    where, _ = replicas(*servers)
+    for _ in range(100):
+        for model in (RELEASE.detector, RELEASE.embedder):
+            with where.batch(model, 1) as batch:
+                batch.pixels[:] = 200
+                await batch.infer(1.0)
+    for server in servers:
+        assert {model for model, _ in server.requests} == {"detector", "embedder"}
+
+
+async def test_a_bad_one_gets_nothing_until_it_answers() -> None:
+    good, bad = Server(), Server()
+    where, [_, dependency] = replicas(good, bad)
+    bad.fail(*[GONE] * 100)
+    outcomes = await asyncio.gather(*(infer(where) for _ in range(20)), return_exceptions=True)
+    assert sum(isinstance(outcome, DependencyUnavailable) for outcome in outcomes) <= 10
+    before = bad.given
+    assert where.available
+    for _ in range(20):
+        await infer(where)
+    assert bad.given == before
+    bad.mend()
+    dependency._works()
+    for _ in range(100):
+        await infer(where)
+    assert bad.given > before
+
+
+async def test_none_left_fails_at_once() -> None:
+    servers = [Server(), Server()]
+    where, _ = replicas(*servers)
+    for server in servers:
+        server.fail(*[GONE] * FAILURES)
+    for _ in range(2 * FAILURES):
+        with pytest.raises(DependencyUnavailable):
+            await infer(where)
+    assert not where.available
+    with pytest.raises(DependencyUnavailable, match="it is tried again"):
+        await infer(where)
+
+
+async def test_a_release_is_checked_on_all_that_answer() -> None:
+    good, other, away = Server(), Server(RELEASE.detector), Server()
+    where, dependencies = replicas(good, other, away)
+    away.fail(GONE)
+    await where.check(RELEASE.detector, 1.0)
+    assert [dependency.available for dependency in dependencies] == [True, True, False]
+    with pytest.raises(ContractMismatch, match="there is no embedder"):
+        await where.check(RELEASE.embedder, 1.0)
+    assert await where.ready_versions("detector", 1.0) == (1,)
+    assert await where.ready_versions("embedder", 1.0) == ()
+    for server in (good, other, away):
+        server.fail(GONE)
+    with pytest.raises(DependencyUnavailable):
+        await where.ready_versions("detector", 1.0)
+    assert where.available
