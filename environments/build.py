@@ -38,6 +38,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "triton": (),
     "milvus": (),
     "perf_analyzer": (),
+    "alternatives": (),
 }
 
 # The PyPI wheel with tritonserver is built for these; see the wheel's platform tag.

@@ -74,3 +74,17 @@ def test_a_wrong_name_is_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(runner.UnknownName, match="speed; there are efficiency"):
         runner.run(["speed"], Suite.read(suite), tmp_path / "out", Console(file=io.StringIO()))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_overload_is_described(tmp_path: Path) -> None:
+    suite = tmp_path / "scenarios.toml"
+    suite.write_text(SUITE.replace("rounds = 2\nseconds = 0.5", "rounds = 1\nseconds = 0.3"))
+    runner.run(["overload"], Suite.read(suite), tmp_path / "out", Console(file=io.StringIO()))
+    figure = json.loads((tmp_path / "out" / "overload.json").read_text())
+    value, parts = figure["value"], figure["parts"]
+    assert value.keys() == figure["target"].keys()
+    assert 0 < value["goodput_ratio_at_3x"] <= 1
+    assert value["refusal_p99_ms"] > 0
+    assert value["fair_share"] > 0
+    assert parts["refused_per_second_at_5x"][0] > parts["refused_per_second_at_1x"][0]
+    assert parts["polite_per_second"][0] > 0

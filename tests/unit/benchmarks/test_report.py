@@ -39,6 +39,24 @@ def test_figures_and_scenarios_are_reported_and_kept(tmp_path: Path) -> None:
     assert Result.read(home / "results" / "native.json") == result
 
 
+def test_layouts_of_the_index_are_drawn(tmp_path: Path) -> None:
+    out, home = tmp_path / "out", tmp_path / "home"
+    layouts = {
+        "dimension": (256.0, 256.0, 2048.0),
+        "m": (16.0, 16.0, 16.0),
+        "ef": (40.0, 64.0, 64.0),
+        "exact_recall": (0.99, 0.99, 1.0),
+        "recall": (0.98, 0.985, 0.99),
+        "p50_ratio": (1.3, 1.5, 4.0),
+        "bytes_per_row": (1700.0, 1700.0, 9000.0),
+    }
+    measures = {"p50_ratio": Measure((1.5,), 2.0, "lower"), "recall": Measure((0.985,), 0.98, "higher")}
+    parts = {f"layout_{name}": column for name, column in layouts.items()}
+    Figure("scale", measures, "make bench", HOST, parts).write(out)
+    assert "![scale.png](results/scale.png)" in report.write(out, home).read_text()
+    assert (home / "results" / "scale.png").stat().st_size > 10_000
+
+
 def test_nothing_measured_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(report.NothingMeasured, match="make bench"):
         report.write(tmp_path, tmp_path / "home")

@@ -52,6 +52,9 @@ def test_a_scenario_is_not_called_like_a_figure(tmp_path: Path) -> None:
 
 def test_packages_are_relative_to_the_file(tmp_path: Path) -> None:
     suite = read(tmp_path, SUITE + CHAIN)
+    with pytest.raises(ScenarioError, match=f"'fp32' are expected in {tmp_path / 'weights'}, which is not there"):
+        suite.models("fp32")
+    (tmp_path / "weights").mkdir()
     assert suite.models("fp32") == tmp_path / "weights"
     assert suite.models("null") == "null"
     [chain] = suite.scenarios

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -18,11 +19,14 @@ from pymilvus import MilvusClient
 
 from semblance.client import Box, Client
 from semblance.export.contract import DETECTOR, EMBEDDER
+from semblance.orchestrator.adapters.milvus_search import MilvusSearch
 from semblance.orchestrator.letterbox import letterbox as fill
+from semblance.orchestrator.search import ROWS_PER_ITEM
+from semblance.orchestrator.testing import example_release
 
-# As the orchestrator asks: rows for each item wanted, items wanted by default, and HNSW's ef.
-SEARCH_LIMIT = 40
-SEARCH_PARAMETERS = {"metric_type": "COSINE", "params": {"ef": 128}}
+# Items that the benchmarks' searches want, as they do not say how many: the service's default.
+TOP_K = 10
+SEARCH_LIMIT = ROWS_PER_ITEM * TOP_K
 MILVUS_TIMEOUT = 10.0
 
 
@@ -115,28 +119,26 @@ def median_seconds(step: Callable[[], object], times: int) -> float:
 
 
 class BareSearch:
-    """One search in the service's collection, asked as the orchestrator asks."""
+    """One search in the service's collection, by the orchestrator's own call."""
 
     def __init__(self, uri: str, count: int, dimension: int) -> None:
         """`count` vectors in one search."""
-        self._client = MilvusClient(uri, timeout=MILVUS_TIMEOUT)
-        [self._collection] = self._client.list_collections(timeout=MILVUS_TIMEOUT)
+        with closing(MilvusClient(uri, timeout=MILVUS_TIMEOUT)) as client:
+            [collection] = client.list_collections(timeout=MILVUS_TIMEOUT)
+        self._release = example_release(dimension, collection)
         vectors = np.random.default_rng(0).normal(size=(count, dimension)).astype(np.float32)
-        self._vectors = list(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        self._vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        self._loop = asyncio.Runner()
+        self._search = self._loop.run(self._connected(uri))
 
-    def __call__(self) -> list[Any]:
-        return list(
-            self._client.search(
-                self._collection,
-                data=self._vectors,
-                anns_field="vector",
-                limit=SEARCH_LIMIT,
-                search_params=SEARCH_PARAMETERS,
-                output_fields=["item_id", "image_id", "x1", "y1", "x2", "y2"],
-                consistency_level="Bounded",
-                timeout=MILVUS_TIMEOUT,
-            )
-        )
+    def __call__(self) -> None:
+        self._loop.run(self._search(self._release, self._vectors, SEARCH_LIMIT, "", False, MILVUS_TIMEOUT))
 
     def close(self) -> None:
-        self._client.close()
+        self._loop.run(self._search.close())
+        self._loop.close()
+
+    async def _connected(self, uri: str) -> MilvusSearch:
+        search = MilvusSearch(uri, "", {})
+        await search.connected()
+        return search

@@ -15,9 +15,12 @@ TARGETS = {"fp32": 0.95, "fastest": 0.85}
 
 
 def measure(experiment: Experiment, command: str) -> Figure:
-    """Of those of the models in `TARGETS` that the suite has packages of."""
+    """Of those of the models in `TARGETS` that the suite names packages of. Raises ScenarioError before it begins."""
     measures, parts, shares, others = {}, {}, [], []
-    for name in [name for name in TARGETS if name in experiment.suite.packages]:
+    names = [name for name in TARGETS if name in experiment.suite.packages]
+    for name in names:
+        experiment.suite.models(name)
+    for name in names:
         ratios, rounds, host = _rounds(experiment, name)
         measures[name] = Measure(tuple(ratios), TARGETS[name], "higher")
         parts.update(rounds.frozen(f"{name}_"))

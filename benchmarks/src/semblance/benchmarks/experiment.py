@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +30,10 @@ class Experiment:
     folder: Path
     console: Console
 
-    def started(self, models: str) -> AbstractContextManager[stack.Stack]:
-        """A service with a catalogue of its own, and the models of this name."""
+    def started(self, models: str, settings: Mapping[str, str] | None = None) -> AbstractContextManager[stack.Stack]:
+        """A service with a catalogue of its own, the models of this name, and more SEMBLANCE_* variables."""
         home = Path(tempfile.mkdtemp(prefix=f"{models}-", dir=self.folder))
-        return stack.started(self.suite.models(models), self.world, home, self.suite.milvus)
+        return stack.started(self.suite.models(models), self.world, home, self.suite.milvus, settings)
 
 
 @contextmanager

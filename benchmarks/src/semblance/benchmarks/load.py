@@ -1,4 +1,4 @@
-"""Load from an asyncio client of the native API, and what it and the service took of the CPU meanwhile.
+"""Load from an asyncio client, and what it and the service took of the CPU meanwhile.
 
 The client shares the host with the service. Its share of the CPU is measured and stands in every result.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from semblance.benchmarks.reading import Reading
 from semblance.benchmarks.stack import Stack
@@ -63,10 +63,14 @@ def photos_within(begin: float, end: float, times: Iterable[tuple[float, float]]
 
 @dataclass(slots=True)
 class _Recorder:
-    """Photos by when they were sent, and when answered if they are, in seconds of `perf_counter`."""
+    """Photos by when they were sent, and when answered if they are, in seconds of `perf_counter`.
+
+    Callers send no more when it is `over`.
+    """
 
     in_flight: set[float] = field(default_factory=set)
     answered: list[tuple[float, float]] = field(default_factory=list)
+    over: bool = False
 
     def send(self) -> float:
         sent = time.perf_counter()
@@ -106,14 +110,34 @@ def search(
 
     Raises SemblanceError where a search fails.
     """
+
+    async def measured() -> Load:
+        async with AsyncClient(service.target) as client:
+            if calls == "unary":
+                return await searches(
+                    client.search, service, photos, in_flight=in_flight, seconds=seconds, warm_up=warm_up
+                )
+            recorder = _Recorder()
+            stream = _stream(client, itertools.cycle(photos), recorder, in_flight)
+            return await _measured([stream], recorder, service, warm_up, seconds)
+
+    return asyncio.run(measured())
+
+
+async def searches(
+    search: Callable[[bytes], Awaitable[object]],
+    service: Stack,
+    photos: Sequence[bytes],
+    *,
+    in_flight: int,
+    seconds: float,
+    warm_up: float,
+) -> Load:
+    """As `search`, by any function that answers a photo. Raises what that raises."""
+    recorder = _Recorder()
     turns = itertools.cycle(photos)
-
-    def callers(client: AsyncClient, recorder: _Recorder) -> list[Awaitable[None]]:
-        if calls == "stream":
-            return [_stream(client, turns, recorder, in_flight)]
-        return [_unary(client, turns, recorder) for _ in range(in_flight)]
-
-    return asyncio.run(_closed_loop(service, callers, warm_up, seconds))
+    callers = [_unary(search, turns, recorder) for _ in range(in_flight)]
+    return await _measured(callers, recorder, service, warm_up, seconds)
 
 
 def put(
@@ -129,43 +153,44 @@ def put(
 
     Raises SemblanceError where a put fails.
     """
+    items = (
+        NewItem(f"bulk-{number}", [numbered(photo, number)])
+        for number, photo in enumerate(itertools.cycle(photos), turn * ITEMS_OF_A_TURN)
+    )
 
-    def callers(client: AsyncClient, recorder: _Recorder) -> list[Awaitable[None]]:
-        items = (
-            NewItem(f"bulk-{number}", [numbered(photo, number)])
-            for number, photo in enumerate(itertools.cycle(photos), turn * ITEMS_OF_A_TURN)
-        )
-        return [_puts(client, items, recorder, in_flight)]
+    async def measured() -> Load:
+        async with AsyncClient(service.target) as client:
+            recorder = _Recorder()
+            return await _measured([_puts(client, items, recorder, in_flight)], recorder, service, warm_up, seconds)
 
-    return asyncio.run(_closed_loop(service, callers, warm_up, seconds))
+    return asyncio.run(measured())
 
 
-async def _closed_loop(
-    service: Stack,
-    callers: Callable[[AsyncClient, _Recorder], Sequence[Awaitable[None]]],
-    warm_up: float,
-    seconds: float,
+async def _measured(
+    callers: Sequence[Coroutine[Any, Any, None]], recorder: _Recorder, service: Stack, warm_up: float, seconds: float
 ) -> Load:
-    recorder = _Recorder()
-    async with AsyncClient(service.target) as client:
-        calling = [asyncio.ensure_future(caller) for caller in callers(client, recorder)]
-        measuring = asyncio.create_task(recorder.measure(service, warm_up, seconds))
-        try:
-            done, _ = await asyncio.wait({measuring, *calling}, return_when=asyncio.FIRST_COMPLETED)
-            # Callers end by an error only.
-            for task in done - {measuring}:
-                task.result()
-            return await measuring
-        finally:
-            for task in (measuring, *calling):
-                task.cancel()
-            await asyncio.gather(measuring, *calling, return_exceptions=True)
+    """Lets the callers finish what they have sent, so that it does not burden what is measured next."""
+    calling = [asyncio.create_task(caller) for caller in callers]
+    measuring = asyncio.create_task(recorder.measure(service, warm_up, seconds))
+    try:
+        done, _ = await asyncio.wait({measuring, *calling}, return_when=asyncio.FIRST_COMPLETED)
+        # Callers end by an error only, until it is over.
+        for task in done - {measuring}:
+            task.result()
+        load = await measuring
+        recorder.over = True
+        await asyncio.gather(*calling)
+        return load
+    finally:
+        for task in (measuring, *calling):
+            task.cancel()
+        await asyncio.gather(measuring, *calling, return_exceptions=True)
 
 
-async def _unary(client: AsyncClient, photos: Iterator[bytes], recorder: _Recorder) -> None:
-    for photo in photos:
+async def _unary(search: Callable[[bytes], Awaitable[object]], photos: Iterator[bytes], recorder: _Recorder) -> None:
+    while not recorder.over:
         sent = recorder.send()
-        await client.search(photo)
+        await search(next(photos))
         recorder.answer(sent)
 
 
@@ -173,8 +198,8 @@ async def _stream(client: AsyncClient, photos: Iterator[bytes], recorder: _Recor
     sent: dict[SearchRequest, float] = {}
 
     def requests() -> Iterator[SearchRequest]:
-        for photo in photos:
-            request = SearchRequest(photo)
+        while not recorder.over:
+            request = SearchRequest(next(photos))
             sent[request] = recorder.send()
             yield request
 
@@ -188,7 +213,8 @@ async def _puts(client: AsyncClient, items: Iterator[NewItem], recorder: _Record
     sent: dict[NewItem, float] = {}
 
     def begun() -> Iterator[NewItem]:
-        for item in items:
+        while not recorder.over:
+            item = next(items)
             sent[item] = recorder.send()
             yield item
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Drawing
 
+from semblance.benchmarks.figure import Figure
 from semblance.benchmarks.result import Result, Row
 
 # Inches.
@@ -15,6 +16,8 @@ BAR = 0.35
 DPI = 110
 # Of stages and lines; distinguishable for people who are colour-blind (Okabe and Ito, 2008).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#999999", "#D55E00")
+# A figure's parts of this name, and others that begin alike, tell of layouts of the index.
+LAYOUT = "layout_dimension"
 STAGES = ("decode", "queue", "compute", "transport", "search", "overhead")
 
 
@@ -49,4 +52,32 @@ def stages(result: Result, file: Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="ms of a request", title=f"{result.name}: where the time goes")
     drawing.legend(fontsize="small", loc="outside lower center", ncols=len(STAGES))
+    drawing.savefig(file, dpi=DPI)
+
+
+def layouts(figure: Figure, file: Path) -> None:
+    """Of `scale`: recall against the growth of p50, and against memory. A line for each length of vectors and M, along
+    which `ef` grows; dashed is what exact search by vectors of that length finds."""
+    names = ("dimension", "m", "ef", "exact_recall", "recall", "p50_ratio", "bytes_per_row")
+    columns = [figure.parts[f"layout_{name}"] for name in names]
+    lines: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for dimension, m, *point in zip(*columns, strict=True):
+        lines[f"{dimension:g} numbers, M {m:g}"].append(tuple(point))
+    drawing = Drawing(figsize=(11, SIZE[1]), layout="constrained")
+    time, memory = drawing.subplots(1, 2, sharey=True)
+    for colour, (label, points) in zip(COLOURS * len(lines), lines.items(), strict=False):
+        efs, exact, recalls, ratios, row_bytes = zip(*points, strict=True)
+        time.plot(ratios, recalls, "o-", color=colour, label=label)
+        time.axhline(exact[0], color=colour, linestyle="--", linewidth=0.8)
+        for ef, place in zip(efs, zip(ratios, recalls, strict=True), strict=True):
+            time.annotate(f"{ef:g}", place, fontsize="x-small", xytext=(4, -9), textcoords="offset points")
+        memory.plot(row_bytes, recalls, "o", color=colour)
+    time.axvline(figure.measures["p50_ratio"].target, color="black", linestyle=":")
+    for axes in (time, memory):
+        axes.axhline(figure.measures["recall"].target, color="black", linestyle=":")
+        axes.grid(alpha=0.3)
+    time.set(xlabel="p50 over that of a small collection; beside each point ef", ylabel="recall@10 of exact search")
+    memory.set(xlabel="resident memory of a row, bytes", xlim=(0, None))
+    time.legend(fontsize="small")
+    drawing.suptitle(f"{figure.name}: dotted are the bars, dashed what the length of the vectors alone allows")
     drawing.savefig(file, dpi=DPI)

@@ -24,7 +24,7 @@ class Reading:
 
     Attributes:
         at: `perf_counter` seconds; of a difference, the seconds between.
-        busy: CPU seconds of everything on this host, those that a hypervisor took from it among them.
+        busy: CPU seconds of everything on this host.
         cpu: user and system seconds by process, children counted with them. `CLIENT` is this process, and those that
             it started and has waited for.
         service: what the orchestrator counted and timed of its stages.
@@ -43,11 +43,10 @@ class Reading:
         cpu = {CLIENT: time.process_time() + waited_for.ru_utime + waited_for.ru_stime}
         for name, pid in service.pids.items():
             process = psutil.Process(pid)
-            cpu[name] = sum(_cpu_time(each) for each in (process, *process.children(recursive=True)))
-        host = psutil.cpu_times()
-        # Linux counts guests into the user's time.
-        busy = host.user + host.nice + host.system + host.irq + host.softirq + host.steal
-        return cls(time.perf_counter(), busy, cpu, statistics.read(service.target), statistics.read(service.triton))
+            cpu[name] = sum(cpu_seconds(each) for each in (process, *process.children(recursive=True)))
+        return cls(
+            time.perf_counter(), busy_seconds(), cpu, statistics.read(service.target), statistics.read(service.triton)
+        )
 
     def since(self, before: Reading) -> Reading:
         return Reading(
@@ -70,6 +69,13 @@ class Reading:
         return {"client_share": self.cpu[CLIENT] / cores, "others_share": others / cores}
 
 
-def _cpu_time(process: psutil.Process) -> float:
+def busy_seconds() -> float:
+    """CPU seconds of everything on this host, those that a hypervisor took from it among them."""
+    host = psutil.cpu_times()
+    # Linux counts guests into the user's time.
+    return float(host.user + host.nice + host.system + host.irq + host.softirq + host.steal)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)

@@ -45,6 +45,9 @@ def write(out: Path, home: Path) -> Path:
         sections.append(_figures(figures))
     for path in (*out.glob("*.json"), *(out / "scenarios").glob("*")):
         shutil.copy(path, kept)
+    for figure in figures:
+        if plots.LAYOUT in figure.parts:
+            plots.layouts(figure, kept / f"{figure.name}.png")
     scenarios = [_scenario(result, kept) for result in results]
     # Those that measurements drew themselves.
     others = sorted(path.name for path in kept.glob("*.png") if not any(path.name in text for text in scenarios))

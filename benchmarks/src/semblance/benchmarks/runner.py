@@ -8,7 +8,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from semblance.benchmarks import efficiency, experiment, ingest, latency, overhead, scenarios
+from semblance.benchmarks import (
+    alternatives,
+    efficiency,
+    experiment,
+    ingest,
+    latency,
+    overhead,
+    overload,
+    scale,
+    scenarios,
+)
 from semblance.benchmarks.experiment import Experiment
 from semblance.benchmarks.figure import Figure
 from semblance.benchmarks.host import Host
@@ -17,8 +27,10 @@ from semblance.benchmarks.scenario import Scenario, ScenarioError, Suite
 
 # Each measures its figure and is told the command that does so.
 FIGURES: dict[str, Callable[[Experiment, str], Figure]] = {
-    module.NAME: module.measure for module in (efficiency, overhead, latency, ingest)
+    module.NAME: module.measure for module in (efficiency, overhead, latency, ingest, alternatives, scale, overload)
 }
+# Of scenarios: perf_analyzer ends where a single request is refused, as happens by chance below saturation.
+PATIENT = {"SEMBLANCE_SEARCH_QUEUE": "256"}
 
 
 class UnknownName(Exception):
@@ -51,7 +63,7 @@ def run(names: Sequence[str], suite: Suite, out: Path, console: Console) -> None
 
 
 def measured(scenario: Scenario, prepared: Experiment, command: str) -> Result:
-    with prepared.started(scenario.models) as service:
+    with prepared.started(scenario.models, PATIENT) as service:
         host = Host.here(service.versions)
         rows = []
         for row in scenarios.measure(scenario, prepared, service):

@@ -125,5 +125,12 @@ class Suite(_Declared):
         return suite.model_copy(update={"packages": {name: home / part for name, part in suite.packages.items()}})
 
     def models(self, name: str) -> str | Path:
-        """The packages that a name stands for."""
-        return NULL if name == NULL else self.packages[name]
+        """The packages that a name stands for. Raises ScenarioError where they are not there."""
+        if name == NULL:
+            return NULL
+        if not (home := self.packages[name]).is_dir():
+            raise ScenarioError(
+                f"the models {name!r} are expected in {home}, which is not there; `make bench` exports those of the "
+                "repository's own scenarios"
+            )
+        return home

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from semblance.serving.process import sibling_environment
 WORKER = "semblance.benchmarks.session_worker"
 # A size is chosen by its throughput over so many seconds.
 TRIAL_SECONDS = 1.0
+# Opening a model compiles it; on a slow host one run of a large batch takes seconds.
+PATIENCE_SECONDS = 300.0
 
 
 class SessionError(Exception):
@@ -51,7 +54,7 @@ class Sessions:
 
     def run(self, name: str, batch: int, seconds: float) -> list[float]:
         """Wall seconds of each run of `batch` rows, for at least `seconds` together."""
-        return self._ask({"run": name, "batch": batch, "seconds": seconds})
+        return self._ask({"run": name, "batch": batch, "seconds": seconds}, seconds)
 
     def rate(self, name: str, batch: int, seconds: float) -> float:
         """Rows a second."""
@@ -67,12 +70,13 @@ class Sessions:
             rates[size] = self.rate(name, size, TRIAL_SECONDS)
         return max(rates, key=lambda size: rates[size])
 
-    def _ask(self, order: Mapping[str, Any]) -> list[float]:
+    def _ask(self, order: Mapping[str, Any], seconds: float = 0.0) -> list[float]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             print(json.dumps(order), file=self.process.stdin, flush=True)
-            line = self.process.stdout.readline()
+            answered, _, _ = select.select([self.process.stdout], [], [], seconds + PATIENCE_SECONDS)
+            line = self.process.stdout.readline() if answered else ""
         except BrokenPipeError:
             line = ""
         if not line:
