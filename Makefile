@@ -9,15 +9,18 @@ TOOLS := .venv/dev/packages/bin
 
 SOURCES := proto/generate.py client export orchestrator serving benchmarks demo environments tests
 STACK ?=
+SEED ?= 1
+MINUTES ?= 60
 BENCH ?=
+FAULTS ?=
 PERF_DATA := benchmarks/out/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-dev demo up down status bench bench-report bench-precision perf-analyzer test test-quick check format proto configs lock
+.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-dev demo up down status bench bench-overload bench-report bench-precision perf-analyzer test test-faults test-quick test-fuzz test-soak check format proto configs lock
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
 
 setup:  ## Build the environments that run Semblance on this host
 	@$(BUILD) app triton
@@ -30,6 +33,9 @@ setup-milvus:  ## Build the environment of the real Milvus standalone server
 
 setup-bench: setup  ## Build the environments that measure Semblance
 	@$(BUILD) bench perf_analyzer
+
+setup-alternatives:  ## Build the environments of what Semblance is measured beside (torch among them, 7 GB)
+	@$(BUILD) alternatives export
 
 setup-dev:  # What the checks and tests need
 	@$(BUILD) dev
@@ -50,8 +56,29 @@ down: setup  ## Stop what `make up` started
 status: setup  ## Say what runs, where, and whether it is ready
 	@$(APP)/semblance status
 
+PRECISION := benchmarks/out/precision
+FASTEST := benchmarks/out/fastest
+REDUCE := .venv/export/bin/semblance export reduced demo/weights
+
+$(PRECISION)/demo: | setup
+	$(APP)/python -m demo.generate --out $@ --seed 11
+
+$(FASTEST)/detector: | setup-export $(PRECISION)/demo
+	$(REDUCE)/detector --precision int8 --calibrate $(PRECISION)/demo/scenes --output $@
+
+$(FASTEST)/embedder: | setup-export $(PRECISION)/demo
+	$(REDUCE)/embedder --precision int8 --calibrate $(PRECISION)/demo/images --output $@
+
+# What is measured with these too.
+WITH_FASTEST := efficiency alternatives scale chain-fastest
+
+bench: $(if $(filter $(WITH_FASTEST),$(or $(BENCH),$(WITH_FASTEST))),$(FASTEST)/detector $(FASTEST)/embedder)
+bench: $(if $(filter alternatives,$(or $(BENCH),alternatives)),setup-alternatives)
 bench: setup-bench setup-milvus  ## Measure the figures and scenarios (BENCH="efficiency chain" to choose)
 	@$(MEASURE)/semblance bench run $(BENCH)
+
+bench-overload: BENCH := overload
+bench-overload: bench  ## Measure what is answered, and how soon, at 1, 2, 3 and 5 times what the service can do
 
 bench-report: setup-bench  ## Draw the plots and write benchmarks/REPORT.md from what was measured
 	@$(MEASURE)/semblance bench report
@@ -63,27 +90,34 @@ $(PERF_DATA): | setup-bench  # The demo's scenes, as perf_analyzer reads them
 perf-analyzer: setup-bench $(PERF_DATA)  ## Run stock perf_analyzer against what `make up` started (ARGS="..." for its arguments)
 	@$(MEASURE)/python -m semblance.benchmarks.perf_analyzer $(ARGS)
 
-PRECISION := benchmarks/out/precision
-REDUCE := .venv/export/bin/semblance export reduced demo/weights
-
-bench-precision: setup setup-export  ## Export the demo's models at each precision, measure them, write docs/models.md
-	$(APP)/python -m demo.generate --out $(PRECISION)/demo --seed 11
+bench-precision: setup $(FASTEST)/detector $(FASTEST)/embedder  ## Export the demo's models at each precision, measure them, write docs/models.md
 	for model in detector embedder; do $(APP)/semblance publish demo/weights/$$model --repository $(PRECISION)/fp32; done
 	$(REDUCE)/detector --precision fp16 --calibrate $(PRECISION)/demo/scenes --output $(PRECISION)/detector-fp16
-	$(REDUCE)/detector --precision int8 --calibrate $(PRECISION)/demo/scenes --output $(PRECISION)/detector-int8
 	$(REDUCE)/embedder --precision fp16 --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-fp16
-	$(REDUCE)/embedder --precision int8 --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-int8
 	$(REDUCE)/embedder --project 128 --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-128
 	$(REDUCE)/embedder --project 128 --whiten --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-128w
-	.venv/triton/bin/python benchmarks/precision.py --write docs/models.md $(PRECISION)/fp32/*/1 $(PRECISION)/*-*
+	.venv/triton/bin/python benchmarks/precision.py --write docs/models.md $(PRECISION)/fp32/*/1 $(FASTEST)/* $(PRECISION)/*-*
 
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
-	@$(BUILD) app triton milvus export perf_analyzer
+	@$(BUILD) app triton milvus export perf_analyzer alternatives
 	$(DEV)/python -m pytest --ignore tests/export
 	.venv/export/bin/python -m pytest tests/export --confcutdir tests/export
 
+test-faults: setup-dev  ## Kill every part 200 times under load, and check every acknowledged write (FAULTS="--seed 7" to see a run again)
+	@$(BUILD) app triton milvus
+	$(DEV)/python -m pytest tests/faults
+	$(DEV)/python -m tests.faults.kills $(FAULTS)
+
 test-quick: setup-dev  ## Run the tests that start no server
 	$(DEV)/python -m pytest tests/unit tests/fuzz
+
+test-fuzz: setup-dev  ## Fuzz the decoder, the messages and the gRPC port, seeded, for some ten minutes (SEED=)
+	@$(BUILD) triton
+	$(DEV)/python -m tests.fuzz --seed $(SEED)
+
+test-soak: setup-dev  ## Load the whole service with callers good and bad; it must not grow (MINUTES=60, SEED=)
+	@$(BUILD) triton
+	$(DEV)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 check: setup-dev  ## Format, lint, types, generated files current
 	$(TOOLS)/ruff format --check $(SOURCES)

@@ -17,7 +17,7 @@ from semblance.orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
-LISTEN = "127.0.0.1:50051"
+HEALTH = "127.0.0.1:50052"
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,9 @@ def check(services: dict[str, Any], address: str) -> int:
     """The exit status of the orchestrator's health check, asked of another address."""
     kind, program, *arguments = services["orchestrator"]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "python")
-    assert LISTEN in arguments[-1]
+    assert HEALTH in arguments[-1]
     return subprocess.run(
-        [sys.executable, *(argument.replace(LISTEN, address) for argument in arguments)], stderr=subprocess.DEVNULL
+        [sys.executable, *(argument.replace(HEALTH, address) for argument in arguments)], stderr=subprocess.DEVNULL
     ).returncode
 
 
@@ -68,8 +68,10 @@ def test_the_service_knows_what_it_is_told(services: dict[str, Any], monkeypatch
     for name in {*told, *re.findall(r"\$\{(\w+)", COMPOSE)}:
         monkeypatch.setenv(name, told.get(name, "p@ss/word"))
     settings = Settings.read({})
-    assert {f"{PREFIX}{name.upper()}": getattr(settings, name) for name in settings.model_fields_set} == {
-        name: value for name, value in told.items() if name.startswith(PREFIX)
+    assert settings.health_listen == HEALTH
+    assert settings.insecure_listen
+    assert {f"{PREFIX}{name.upper()}": str(getattr(settings, name)) for name in settings.model_fields_set} == {
+        name: value.replace("true", "True") for name, value in told.items() if name.startswith(PREFIX)
     }
 
 
@@ -77,3 +79,20 @@ def test_the_password_is_nowhere_in_a_url(services: dict[str, Any]) -> None:
     orchestrator, postgresql = (services[name]["environment"] for name in ("orchestrator", "postgresql"))
     assert orchestrator["PGPASSWORD"] == postgresql["POSTGRES_PASSWORD"] == "${POSTGRES_PASSWORD:-semblance}"
     assert "$" not in orchestrator["SEMBLANCE_METADATA_URL"]
+
+
+def test_who_listens_without_tls_is_published_to_this_host_alone(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+def test_containers_have_no_rights_that_they_do_not_need(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert "no-new-privileges:true" in service["security_opt"]
+        if name != "milvus":
+            assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    dockerfile = (ROOT / "deploy" / "orchestrator" / "Dockerfile").read_text()
+    user = dockerfile.rindex("\nUSER 10001\n")
+    assert user > dockerfile.rindex("\nFROM ")
+    assert user < dockerfile.index("\nENTRYPOINT ")
+    assert {services[name]["user"] for name in ("triton", "postgresql")} == {"triton-server", "postgres"}
