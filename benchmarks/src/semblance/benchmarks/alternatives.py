@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from semblance.benchmarks import contenders, load
 from semblance.benchmarks.contenders import Contender, Site, Start
-from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved, others_note
+from semblance.benchmarks.experiment import PATIENT, Experiment, Parts, client_note, interleaved, others_note
 from semblance.benchmarks.figure import Figure, Measure
 from semblance.benchmarks.host import Host
 from semblance.benchmarks.load import Load
@@ -49,7 +49,10 @@ def measure(experiment: Experiment, command: str) -> Figure:
     parts: dict[str, tuple[float, ...]] = {}
     notes = [f"the servers run the {real} models, the plain script the fp32 weights in torch"]
     for models, targets, suffix in ((real, REAL, ""), (NULL, EMPTY, "_null")):
-        with experiment.started(models) as service, started(experiment, service, [SERVICE, *targets]) as contest:
+        with (
+            experiment.started(models, PATIENT) as service,
+            started(experiment, service, [SERVICE, *targets]) as contest,
+        ):
             host = Host.here(service.versions)
             best = {name: contest.best_in_flight(name) for name in contest.contenders}
             notes.append(f"{models} models, in flight: {', '.join(f'{name} {count}' for name, count in best.items())}")

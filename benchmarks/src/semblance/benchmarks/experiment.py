@@ -20,6 +20,10 @@ from semblance.benchmarks.world import World
 Reference = TypeVar("Reference")
 Subject = TypeVar("Subject")
 
+# Settings of a service that lets callers wait: perf_analyzer and closed loops end where one request is refused, as
+# happens by chance below saturation, too.
+PATIENT = {"SEMBLANCE_SEARCH_QUEUE": "256"}
+
 
 @dataclass(frozen=True, slots=True)
 class Experiment:

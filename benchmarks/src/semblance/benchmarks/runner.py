@@ -19,7 +19,7 @@ from semblance.benchmarks import (
     scale,
     scenarios,
 )
-from semblance.benchmarks.experiment import Experiment
+from semblance.benchmarks.experiment import PATIENT, Experiment
 from semblance.benchmarks.figure import Figure
 from semblance.benchmarks.host import Host
 from semblance.benchmarks.result import Result
@@ -29,8 +29,6 @@ from semblance.benchmarks.scenario import Scenario, ScenarioError, Suite
 FIGURES: dict[str, Callable[[Experiment, str], Figure]] = {
     module.NAME: module.measure for module in (efficiency, overhead, latency, ingest, alternatives, scale, overload)
 }
-# Of scenarios: perf_analyzer ends where a single request is refused, as happens by chance below saturation.
-PATIENT = {"SEMBLANCE_SEARCH_QUEUE": "256"}
 
 
 class UnknownName(Exception):
