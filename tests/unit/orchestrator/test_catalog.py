@@ -32,7 +32,7 @@ from semblance.orchestrator.testing import (
     MemoryVectorIndex,
     example_release,
 )
-from semblance.orchestrator.workers import Workers
+from semblance.orchestrator.threads import Threads
 
 RELEASE = example_release()
 DOWN = DependencyUnavailable("down")
@@ -58,8 +58,8 @@ class Stores:
         self.metadata.release = RELEASE
         self.images = MemoryImageStore()
         self.index = MemoryVectorIndex()
-        self.workers = Workers(1)
-        pipeline = Pipeline(self.models, self.index, self.workers, ImageLimits(10**6, 10**6))
+        self.threads = Threads(1)
+        pipeline = Pipeline(self.models, self.index, self.threads, ImageLimits(10**6, 10**6))
         self.catalog = Catalog(pipeline, self.metadata, self.images, self.index)
 
     async def put(self, item_id: str, *images: bytes, **attributes: Value) -> Outcome:
@@ -89,7 +89,7 @@ async def stores() -> AsyncIterator[Stores]:
     made = Stores()
     await made.index.create(RELEASE, 1)
     yield made
-    made.workers.close()
+    made.threads.close()
 
 
 async def test_replaying_a_put_changes_nothing_and_computes_nothing(stores: Stores) -> None:

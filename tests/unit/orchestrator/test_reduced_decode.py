@@ -14,7 +14,7 @@ from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.pipeline import Pipeline, Selection, Stopwatch
 from semblance.orchestrator.testing import FakeInferenceServer, MemoryVectorIndex, block_means, example_release
-from semblance.orchestrator.workers import Workers
+from semblance.orchestrator.threads import Threads
 
 LIMITS = ImageLimits(max_bytes=2**24, max_pixels=50_000_000)
 RELEASE = example_release()
@@ -91,10 +91,10 @@ class Recording(FakeInferenceServer):
     ids=["large", "medium", "small"],
 )
 async def test_crops_are_those_of_the_whole_photo_and_boxes_are_in_its_pixels(boxes: list[Box]) -> None:
-    models, workers = Recording(*boxes), Workers(1)
-    pipeline = Pipeline(models, MemoryVectorIndex(), workers, LIMITS)
+    models, threads = Recording(*boxes), Threads(1)
+    pipeline = Pipeline(models, MemoryVectorIndex(), threads, LIMITS)
     description = await pipeline.describe(PHOTO, Selection(), RELEASE, Deadline.after(60), Stopwatch())
-    workers.close()
+    threads.close()
 
     assert (description.width, description.height) == (WIDTH, HEIGHT)
     for region, box in zip(description.regions, boxes, strict=True):

@@ -47,7 +47,7 @@ from semblance.orchestrator.release import Release
 from semblance.orchestrator.schema import Schema
 from semblance.orchestrator.settings import Settings, SettingsError
 from semblance.orchestrator.statistics import Statistics
-from semblance.orchestrator.workers import Workers
+from semblance.orchestrator.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -115,13 +115,13 @@ class Service:
         self._settings = settings
         self._ports = ports
         self._worker = worker
-        self._workers = Workers(settings.worker_threads)
+        self._threads = Threads(settings.pixel_threads)
         self._admission = admission(settings)
         self._needs = Needs(ports, lambda: self._admission.release, self._report)
         index, metadata = self._needs.index, self._needs.metadata
         self._schema = Schema(metadata)
         limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-        pipeline = Pipeline(self._needs.models, index, self._workers, limits)
+        pipeline = Pipeline(self._needs.models, index, self._threads, limits)
         self._catalog = Catalog(pipeline, metadata, ports.images, index)
         deadlines = DeadlinePolicy(settings.default_deadline, settings.max_deadline)
         streams = Streams()
@@ -168,7 +168,7 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._workers.close()
+        self._threads.close()
 
     def _serve(self, release: Release) -> None:
         self._admission.release = release

@@ -20,7 +20,7 @@ from semblance.orchestrator.letterbox import Letterbox, letterbox
 from semblance.orchestrator.ports import InferenceServer, Neighbour, VectorIndex
 from semblance.orchestrator.release import ModelVersion, Release
 from semblance.orchestrator.search import search
-from semblance.orchestrator.workers import Workers
+from semblance.orchestrator.threads import Threads
 
 # A large photo is decoded with no less than this many times the detector's pixels along its longer side, so that most
 # objects are crisp in it; where an object is so small that its crop would lack detail, it is decoded again with more.
@@ -98,10 +98,10 @@ class Answer:
 
 
 class Pipeline:
-    def __init__(self, models: InferenceServer, index: VectorIndex, workers: Workers, limits: ImageLimits) -> None:
+    def __init__(self, models: InferenceServer, index: VectorIndex, threads: Threads, limits: ImageLimits) -> None:
         self._models = models
         self._index = index
-        self._workers = workers
+        self._threads = threads
         self._limits = limits
 
     async def search(self, query: Query, release: Release, deadline: Deadline, stopwatch: Stopwatch) -> Answer:
@@ -125,12 +125,12 @@ class Pipeline:
     ) -> Description:
         """The first four steps: what the image shows, as vectors of the release's embedder."""
         if selection.boxes or selection.objects is Objects.WHOLE_IMAGE:
-            photo = await self._workers.run(self._decode, image, release.detector)
+            photo = await self._threads.run(self._decode, image, release.detector)
             stopwatch.lap("decode")
             regions = _given(photo, selection)
         else:
             with self._models.batch(release.detector, rows=1) as batch:
-                photo, boxed = await self._workers.run(self._decode_into, batch.pixels[0], image, release.detector)
+                photo, boxed = await self._threads.run(self._decode_into, batch.pixels[0], image, release.detector)
                 stopwatch.lap("decode")
                 class_names = release.detector.class_names
                 detections = await detect(batch, boxed, photo, selection.min_score, class_names, deadline)
@@ -142,7 +142,7 @@ class Pipeline:
         boxes = [region.box for region in regions]
         with batches(self._models, release.embedder, len(boxes)) as crops:
             squares = [square for batch in crops for square in batch.pixels]
-            await self._workers.run(self._crop, image, photo, boxes, squares, release.embedder.pad_value)
+            await self._threads.run(self._crop, image, photo, boxes, squares, release.embedder.pad_value)
             stopwatch.lap("crop")
             vectors = await embed(crops, deadline)
         stopwatch.lap("embed")

@@ -9,7 +9,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Workers:
+class Threads:
     """A fixed number of threads. What waits for one is bounded by admission."""
 
     def __init__(self, threads: int) -> None:
