@@ -17,7 +17,10 @@ class Session:
         """`path` is that of a version in a model repository: MODEL/1/model.onnx, beside MODEL/config.pbtxt."""
         config = (Path(path).parents[1] / "config.pbtxt").read_text()
         provider, options = (OPENVINO, {"device_type": "CPU"}) if 'name: "openvino"' in config else (CPU, {})
-        self._session = onnxruntime.InferenceSession(path, providers=[(provider, options)])
+        threads = onnxruntime.SessionOptions()
+        # Waiting threads would take the cores from the other model, as `semblance.serving.backend.session` says.
+        threads.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(path, threads, providers=[(provider, options)])
         self._session.disable_fallback()
         if self._session.get_providers()[0] != provider:
             raise RuntimeError(f"ONNX Runtime gave {self._session.get_providers()} instead of {provider}")
