@@ -13,7 +13,7 @@ SEED ?= 1
 MINUTES ?= 60
 BENCH ?=
 FAULTS ?=
-PERF_DATA := benchmarks/out/scenes.json
+PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
@@ -70,15 +70,15 @@ $(FASTEST)/embedder: | setup-export $(PRECISION)/demo
 	$(REDUCE)/embedder --precision int8 --calibrate $(PRECISION)/demo/images --output $@
 
 # What is measured with these too.
-WITH_FASTEST := efficiency alternatives scale chain-fastest
+WITH_FASTEST := efficiency alternatives scale overload chain-fastest
 
 bench: $(if $(filter $(WITH_FASTEST),$(or $(BENCH),$(WITH_FASTEST))),$(FASTEST)/detector $(FASTEST)/embedder)
 bench: $(if $(filter alternatives,$(or $(BENCH),alternatives)),setup-alternatives)
 bench: setup-bench setup-milvus  ## Measure the figures and scenarios (BENCH="efficiency chain" to choose)
 	@$(MEASURE)/semblance bench run $(BENCH)
 
-bench-overload: BENCH := overload
-bench-overload: bench  ## Measure what is answered, and how soon, at 1, 2, 3 and 5 times what the service can do
+bench-overload:  ## Measure what is answered, and how soon, at 1, 2, 3 and 5 times what the service can do
+	@$(MAKE) bench BENCH=overload
 
 bench-report: setup-bench  ## Draw the plots and write benchmarks/REPORT.md from what was measured
 	@$(MEASURE)/semblance bench report

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
+from semblance.orchestrator.dependency import FAILURES
 from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.v1.search_pb2 import SearchRequest
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
@@ -34,6 +35,18 @@ async def test_a_dependency_that_fails_is_unavailable_and_worth_a_retry(caller: 
         await caller.search(RED_PHOTO)
     assert reason(raised.value) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", 1.0)
     assert (await caller.search(RED_PHOTO)).objects
+
+
+async def test_nothing_is_computed_for_a_search_while_milvus_is_missing(caller: Caller, world: World) -> None:
+    world.index.fail(*[DependencyUnavailable("Milvus at x does not answer")] * 1000)
+    computed = []
+    for _ in range(FAILURES + 2):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await caller.search(RED_PHOTO)
+        assert reason(raised.value)[0] is StatusCode.UNAVAILABLE
+        computed.append(len(world.models.requests))
+    # A detection and an embedding each, until Milvus is known to be missing.
+    assert computed[FAILURES - 1 :] == [2 * FAILURES] * 3
 
 
 async def test_a_defect_is_internal_and_shows_nothing(

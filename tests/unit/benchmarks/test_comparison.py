@@ -54,6 +54,14 @@ def test_what_can_not_be_compared_is_refused() -> None:
         compare(figure(1, 0.1, 1), other, 0.02)
 
 
+def test_measures_of_too_few_samples_are_left_out() -> None:
+    def two(seed: int) -> Figure:
+        one = figure(0.95, 0.01, seed).measures[ONLY]
+        return Figure("scale", {"p50_ratio": one, "recall": Measure((0.98,), 0.98, "higher")}, "make", HOST)
+
+    assert [verdict.name for verdict in compare(two(1), two(2), 0.02)] == ["p50_ratio"]
+
+
 def test_the_exit_status_is_for_a_gate(tmp_path: Path) -> None:
     a = figure(0.95, 0.01, 1).write(tmp_path / "a")
     b = figure(0.85, 0.01, 2).write(tmp_path / "b")

@@ -39,10 +39,10 @@ class Guest:
         self.task = asyncio.create_task(self._visit(lane, caller, size, Deadline.after(seconds)))
 
     async def _visit(self, lane: Lane, caller: str, size: int, deadline: Deadline) -> Release:
-        async with deadline.enforced(), lane.admit(caller, size, deadline) as release:
-            self.inside = True
+        async with deadline.enforced(), lane.admit(caller, size, deadline) as place:
+            self.inside, self.place = True, place
             await self._leave
-            return release
+            return place.release
 
     async def leaves(self, error: Exception | None = None) -> None:
         if error is None:
@@ -71,8 +71,8 @@ def inside(*everybody: Guest) -> list[bool]:
 
 async def test_gives_the_release_and_nobody_gets_in_before_there_is_one() -> None:
     where = admission(1)
-    async with where.search.admit("a", 1, Deadline.after(1)) as release:
-        assert release is RELEASE
+    async with where.search.admit("a", 1, Deadline.after(1)) as place:
+        assert place.release is RELEASE
     where.release = None
     with pytest.raises(DependencyUnavailable, match="starting"):
         async with where.search.admit("a", 1, Deadline.after(1)):
@@ -182,6 +182,30 @@ async def test_puts_leave_one_place_free_for_a_search() -> None:
     assert put.inside
     where = admission(8, ingests=2)
     assert sum(inside(*await guests(where.ingest, *"bbbb"))) == 2
+
+
+async def test_a_put_that_is_stored_leaves_the_models_to_others_and_counts_as_a_put() -> None:
+    where = admission(2, ingests=2)
+    first, second, third = await guests(where.ingest, *"bbb")
+    assert inside(first, second, third) == [True, False, False]
+    first.place.leave_models()
+    await settled()
+    assert inside(second, third) == [True, False]
+    assert where.in_flight == 1
+    second.place.leave_models()
+    await settled()
+    assert where.in_flight == 0
+    assert not third.inside, "two puts are worked on, though the models have nothing to do"
+    await first.leaves()
+    assert third.inside
+    third.place.leave_models()
+    third.place.leave_models()
+    await second.leaves()
+    await third.leaves()
+    assert where.in_flight == 0
+    [last] = await guests(where.ingest, "b")
+    assert last.inside
+    assert where.in_flight == 1
 
 
 async def test_lookups_do_not_wait_for_searches() -> None:

@@ -92,6 +92,15 @@ async def stores() -> AsyncIterator[Stores]:
     made.threads.close()
 
 
+async def test_tells_when_the_models_have_done_their_part_of_a_put(stores: Stores) -> None:
+    told: list[tuple[list[tuple[str, int]], int]] = []
+    draft = ItemDraft("a", {}, (RED, GREEN))
+    await stores.catalog.put(
+        draft, RELEASE, Deadline.after(10), lambda: told.append(([*stores.models.requests], len(stores.indexed())))
+    )
+    assert told == [(stores.models.requests, 0)]
+
+
 async def test_replaying_a_put_changes_nothing_and_computes_nothing(stores: Stores) -> None:
     assert await stores.put("a", RED, colour="red") is Outcome.CREATED
     before, requests = stores.indexed(), len(stores.models.requests)

@@ -40,10 +40,16 @@ class Verdict:
 
 
 def compare(a: Figure, b: Figure, tolerance: float) -> list[Verdict]:
-    """A verdict on each measure. Raises ValueError where the two can't be compared."""
+    """A verdict on each measure that has enough samples in both. Raises ValueError where the two can't be compared."""
     if a.name != b.name or a.measures.keys() != b.measures.keys():
         raise ValueError(f"{_title(a)} and {_title(b)} are not the same figure")
-    return [_verdict(name or a.name, a.measures[name], b.measures[name], tolerance) for name in a.measures]
+    pairs = [(name or a.name, a.measures[name], b.measures[name]) for name in a.measures]
+    counts = {name: min(len(one.samples), len(other.samples)) for name, one, other in pairs}
+    if max(counts.values()) < MIN_SAMPLES:
+        raise ValueError(
+            f"{a.name} has {max(counts.values())} samples, and at least {MIN_SAMPLES} are needed; measure more rounds"
+        )
+    return [_verdict(name, one, other, tolerance) for name, one, other in pairs if counts[name] >= MIN_SAMPLES]
 
 
 def _title(figure: Figure) -> str:
@@ -51,11 +57,6 @@ def _title(figure: Figure) -> str:
 
 
 def _verdict(name: str, a: Measure, b: Measure, tolerance: float) -> Verdict:
-    for measure in (a, b):
-        if len(measure.samples) < MIN_SAMPLES:
-            raise ValueError(
-                f"{name} has {len(measure.samples)} samples, and at least {MIN_SAMPLES} are needed; measure more rounds"
-            )
     interval = stats.bootstrap(
         (np.array(a.samples), np.array(b.samples)),
         lambda x, y, axis: np.median(y, axis=axis) / np.median(x, axis=axis),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from semblance.benchmarks import floor, load
 from semblance.benchmarks.experiment import Experiment, Parts, client_note, interleaved, others_note
@@ -17,16 +17,19 @@ TARGETS = {"fp32": 0.95, "fastest": 0.85}
 def measure(experiment: Experiment, command: str) -> Figure:
     """Of those of the models in `TARGETS` that the suite names packages of. Raises ScenarioError before it begins."""
     measures, parts, shares, others = {}, {}, [], []
+    notes: list[str] = []
     names = [name for name in TARGETS if name in experiment.suite.packages]
     for name in names:
         experiment.suite.models(name)
     for name in names:
         ratios, rounds, host = _rounds(experiment, name)
+        notes += host.notes
         measures[name] = Measure(tuple(ratios), TARGETS[name], "higher")
         parts.update(rounds.frozen(f"{name}_"))
         shares += rounds.numbers["client_share"]
         others += rounds.numbers["others_share"]
-    return Figure(NAME, measures, command, host.noting(client_note(shares), others_note(others)), parts)
+    host = replace(host, notes=(*notes, client_note(shares), others_note(others)))
+    return Figure(NAME, measures, command, host, parts)
 
 
 def _rounds(experiment: Experiment, name: str) -> tuple[list[float], Parts, Host]:

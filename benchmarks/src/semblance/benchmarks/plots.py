@@ -55,6 +55,26 @@ def stages(result: Result, file: Path) -> None:
     drawing.savefig(file, dpi=DPI)
 
 
+def cost_against_rows(result: Result, file: Path) -> None:
+    """Of searches in Milvus alone, against the rows of the collection: median latency, and CPU time of its process. A
+    line for each number in flight."""
+    lines: dict[str, list[Row]] = defaultdict(list)
+    for row in result.rows:
+        lines[f"{row.setting['in flight']} in flight"].append(row)
+    drawing = Drawing(figsize=SIZE, layout="constrained")
+    latency, cpu = drawing.subplots(1, 2)
+    for colour, (label, rows) in zip(COLOURS * len(lines), lines.items(), strict=False):
+        sizes = [int(row.setting["rows"]) for row in rows]
+        latency.plot(sizes, [1000 * row.latency.p50 for row in rows], "o-", color=colour, label=label)
+        cpu.plot(sizes, [1000 * row.cpu["milvus"] for row in rows], "o-", color=colour)
+    for axes, name in ((latency, "latency p50, ms"), (cpu, "CPU of a search, ms")):
+        axes.set(xlabel="vectors in the collection", ylabel=name, xscale="log", ylim=(0, None))
+        axes.grid(alpha=0.3)
+    latency.legend(fontsize="small")
+    drawing.suptitle(f"{result.name}: cost against catalogue size")
+    drawing.savefig(file, dpi=DPI)
+
+
 def layouts(figure: Figure, file: Path) -> None:
     """Of `scale`: recall against the growth of p50, and against memory. A line for each length of vectors and M, along
     which `ef` grows; dashed is what exact search by vectors of that length finds."""

@@ -78,6 +78,8 @@ def _figures(figures: Sequence[Figure]) -> str:
 
 def _scenario(result: Result, kept: Path) -> str:
     drawings = {"latency": plots.latency_against_throughput, "stages": plots.stages}
+    if len({row.setting.get("rows") for row in result.rows}) > 1:
+        drawings["rows"] = plots.cost_against_rows
     for name, draw in drawings.items():
         draw(result, kept / f"{result.name}-{name}.png")
     rows = [row.flat() for row in result.rows]

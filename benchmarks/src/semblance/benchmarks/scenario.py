@@ -64,10 +64,10 @@ class IngestScenario(_Scenario):
 
 
 class MilvusScenario(_Scenario):
-    """Milvus alone: searches among `rows` random vectors, without the service."""
+    """Milvus alone: searches among each of `rows` random vectors, without the service."""
 
     kind: Literal["milvus"]
-    rows: PositiveInt
+    rows: tuple[PositiveInt, ...] = Field(min_length=1)
     in_flight: InFlight
 
 

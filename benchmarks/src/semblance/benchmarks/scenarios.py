@@ -102,12 +102,13 @@ def _ingest(scenario: IngestScenario, experiment: Experiment, service: Stack) ->
 
 
 def _milvus(scenario: MilvusScenario, service: Stack) -> Iterator[Row]:
-    with search_load.filled(service.milvus, scenario.rows) as collection:
-        for in_flight in scenario.in_flight:
-            before = Reading.of(service)
-            latencies, seconds = search_load.run(collection, in_flight, scenario.seconds)
-            spent = Reading.of(service).since(before)
-            latency = Latency.of(latencies)
-            parts = stages.Stages(search=latency.mean)
-            rate, cpu = len(latencies) / seconds, spent.cpu_each(len(latencies))
-            yield Row({"rows": scenario.rows, "in flight": in_flight}, rate, latency, parts, cpu, spent.shares)
+    for rows in scenario.rows:
+        with search_load.filled(service.milvus, rows) as collection:
+            for in_flight in scenario.in_flight:
+                before = Reading.of(service)
+                latencies, seconds = search_load.run(collection, in_flight, scenario.seconds)
+                spent = Reading.of(service).since(before)
+                latency = Latency.of(latencies)
+                parts = stages.Stages(search=latency.mean)
+                rate, cpu = len(latencies) / seconds, spent.cpu_each(len(latencies))
+                yield Row({"rows": rows, "in flight": in_flight}, rate, latency, parts, cpu, spent.shares)

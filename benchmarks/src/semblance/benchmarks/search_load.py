@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType, MilvusClient
 
 from semblance.export.contract import EMBEDDER
+from semblance.orchestrator.release import IndexParameters
 
 NAME = "benchmark"
 DIMENSION = EMBEDDER.output.dims[0]
-# HNSW's parameters, as a release has them by default.
-INDEX = {"M": 16, "efConstruction": 200}
-EF = 128
+# As a release has it by default.
+INDEX = IndexParameters()
 LIMIT = 10
 ROWS_PER_REQUEST = 1000
 TIMEOUT = 600.0
@@ -43,7 +43,12 @@ def filled(uri: str, rows: int) -> Iterator[Collection]:
         schema.add_field("key", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIMENSION)
         index = MilvusClient.prepare_index_params()
-        index.add_index("vector", index_type="HNSW", metric_type="COSINE", params=INDEX)
+        index.add_index(
+            "vector",
+            index_type="HNSW",
+            metric_type="COSINE",
+            params={"M": INDEX.m, "efConstruction": INDEX.ef_construction},
+        )
         client.create_collection(NAME, schema=schema)
         for start in range(0, rows, ROWS_PER_REQUEST):
             vectors = _unit(random, min(ROWS_PER_REQUEST, rows - start))
@@ -74,7 +79,7 @@ async def _run(collection: Collection, in_flight: int, seconds: float) -> tuple[
                 data=[next(turns)],
                 anns_field="vector",
                 limit=LIMIT,
-                search_params={"metric_type": "COSINE", "params": {"ef": EF}},
+                search_params={"metric_type": "COSINE", "params": {"ef": INDEX.ef}},
                 consistency_level="Bounded",
             )
             latencies.append(time.perf_counter() - begin)

@@ -16,10 +16,10 @@ class Stages:
     """Mean seconds of a request; together they are its latency.
 
     Attributes:
-        decode: of the file, and cutting out the crops.
+        decode: of the file, letterboxing, and cutting out the crops; waiting for a thread to do so with them.
         queue: for its turn in the orchestrator, and in Triton's batcher.
         compute: inside the models.
-        transport: to Triton and back, letterboxing included: what the steps took that was neither queue nor compute.
+        transport: to Triton and back: what the steps took that was neither queue nor compute.
         search: in Milvus, the way there included.
         overhead: gRPC, translation and the client: what the caller waited beyond the service's own stages.
     """

@@ -3,7 +3,8 @@
 Work that the models do is done in lanes, which share one limit of what is in flight:
 
     search   first
-    ingest   when no search waits; but it always has one in flight, and it leaves one free for the next search
+    ingest   when no search waits; but it always has one in flight, and it leaves one free for the next search; a put
+             whose images are described leaves the limit to the next one while it is stored
 
 Lookups in the catalogue have a lane of their own, whose work does not count in that limit. In each lane callers take
 turns, and the lane's queue is bounded.
@@ -45,6 +46,22 @@ class Waiter:
 
 
 Queue = FairQueue[Waiter]
+
+
+class Place:
+    """What a request was admitted with: `release` is what it is served with."""
+
+    __slots__ = ("_lane", "release")
+
+    def __init__(self, lane: "Lane", release: Release) -> None:
+        self.release = release
+        self._lane: Lane | None = lane
+
+    def leave_models(self) -> None:
+        """The models have done their part, and may do the next one's."""
+        if self._lane is not None:
+            lane, self._lane = self._lane, None
+            lane.leave_models()
 
 
 class Admission:
@@ -99,8 +116,8 @@ class Lane:
         raise NotImplementedError
 
     @asynccontextmanager
-    async def admit(self, caller: str, size: int, deadline: Deadline) -> AsyncIterator[Release]:
-        """Gives the release that the request of `size` bytes is served with, to its end.
+    async def admit(self, caller: str, size: int, deadline: Deadline) -> AsyncIterator[Place]:
+        """Gives the request of `size` bytes its place, to its end.
 
         Raises Overloaded where the queue is full and the caller has no less of it than others, DeadlineExceeded where
         too little time is left, DependencyUnavailable before the service is ready. Who waits is to be within
@@ -114,17 +131,26 @@ class Lane:
         else:
             await self._turn(caller, size)
         in_flight, began = self._admission.in_flight, time.monotonic()
+        place = Place(self, self._admission.release)
         try:
             self._check(deadline)
-            yield self._admission.release
+            yield place
         except BaseException as error:
             self._failed(error, time.monotonic() - began, in_flight, deadline)
             raise
         else:
             self._answered(time.monotonic() - began, in_flight)
         finally:
-            self.in_flight -= 1
-            self._admission.pass_on()
+            place.leave_models()
+            self._end()
+
+    def leave_models(self) -> None:
+        """One that is in flight needs the models no more."""
+        self.in_flight -= 1
+        self._admission.pass_on()
+
+    def _end(self) -> None:
+        """One that was admitted has ended, and has left the models."""
 
     def let_in(self) -> None:
         """The next one that waits, unless it has given up."""
@@ -200,11 +226,21 @@ class IngestLane(Lane):
     def __init__(self, admission: Admission, name: str, queue: Queue, most: int) -> None:
         super().__init__(admission, name, queue)
         self._most = most
+        # Those that have left the models, and have not ended.
+        self._stored = 0
 
     @property
     def has_room(self) -> bool:
         free = self._admission.limit.value - self._admission.in_flight
-        return self.in_flight < self._most and free > (1 if self.in_flight else 0)
+        return self.in_flight + self._stored < self._most and free > (1 if self.in_flight else 0)
+
+    def leave_models(self) -> None:
+        self._stored += 1
+        super().leave_models()
+
+    def _end(self) -> None:
+        self._stored -= 1
+        self._admission.pass_on()
 
 
 class LookupLane(Lane):

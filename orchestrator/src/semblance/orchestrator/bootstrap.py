@@ -126,7 +126,7 @@ class Service:
         deadlines = DeadlinePolicy(settings.default_deadline, settings.max_deadline)
         streams = Streams()
         self._health = Health((OVERALL, *SERVICES), streams)
-        searcher = Searcher(pipeline, self._admission, self._schema, Statistics())
+        searcher = Searcher(pipeline, self._admission, self._schema, Statistics(), self._needs.check_search)
         # So that a lone stream is never refused.
         window = min(settings.search_in_flight, settings.search_queue + 1)
         self._door = door(settings)

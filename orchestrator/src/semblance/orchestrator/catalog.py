@@ -7,7 +7,7 @@ between the truth and the index is marked *unsettled* in the metadata store and 
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -63,8 +63,10 @@ class Catalog:
         self._index = index
         self._locks = ItemLocks()
 
-    async def put(self, draft: ItemDraft, release: Release, deadline: Deadline) -> Outcome:
-        """Returns when the item is durable and searchable.
+    async def put(
+        self, draft: ItemDraft, release: Release, deadline: Deadline, described: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Returns when the item is durable and searchable. Tells `described` when the models have done their part.
 
         Raises InvalidImage or InvalidArgument before anything is stored, Conflict where another process changes the
         item at the same time. Where it raises anything else the item may be stored or not; putting it again is right in
@@ -77,6 +79,7 @@ class Catalog:
             if known is not None and known[1] and _says(known[0], draft, files):
                 return Outcome.UNCHANGED
             descriptions = await self._describe(list(files.values()), release, deadline)
+            described()
             await asyncio.gather(*(self._images.write(image_id, data) for image_id, data in files.items()))
             item = _item(draft, dict(zip(files, descriptions, strict=True)))
             written = await self._metadata.write(item, revision)

@@ -53,15 +53,19 @@ class Dependency:
     def available(self) -> bool:
         return not self._reason
 
-    @contextmanager
-    def calling(self) -> Iterator[None]:
-        """Around a call. Raises DependencyUnavailable where that would be in vain.
+    def check(self) -> None:
+        """Raises DependencyUnavailable where a call would be in vain.
 
         Where it answers, but wrongly, calls are made: they say best what is wrong.
         """
         if not self._answers:
             delay = random.uniform(0.5, 1.5) * LAST_RETRY
             raise DependencyUnavailable(f"{self._reason}; it is tried again every {LAST_RETRY:g} s", delay)
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Around a call; raises what `check` raises."""
+        self.check()
         try:
             yield
         except DependencyUnavailable as error:

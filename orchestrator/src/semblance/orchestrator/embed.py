@@ -25,4 +25,9 @@ async def embed(crops: Sequence[Batch], deadline: Deadline) -> NDArray[np.float3
     timeout = deadline.remaining()
     if len(crops) == 1:
         return await crops[0].infer(timeout)
-    return np.concatenate(await asyncio.gather(*(batch.infer(timeout) for batch in crops)))
+    try:
+        async with asyncio.TaskGroup() as group:
+            answers = [group.create_task(batch.infer(timeout)) for batch in crops]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return np.concatenate([answer.result() for answer in answers])

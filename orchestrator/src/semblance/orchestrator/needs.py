@@ -29,6 +29,11 @@ class Needs:
         self.metadata: MetadataStore = guarded(ports.metadata, self.truth)
         self._dependencies = [*(replica.dependency for replica in replicas), self.vectors, self.truth]
 
+    def check_search(self) -> None:
+        """Raises DependencyUnavailable where a search would fail at one of its steps, before anything is computed."""
+        self.models.check_available()
+        self.vectors.check()
+
     def watches(self) -> list[Coroutine[Any, Any, None]]:
         """To be run for ever once there is a release."""
         return [dependency.watch() for dependency in self._dependencies]

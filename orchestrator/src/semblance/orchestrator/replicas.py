@@ -37,6 +37,10 @@ class Replicas:
     def available(self) -> bool:
         return any(replica.dependency.available for replica in self._replicas)
 
+    def check_available(self) -> None:
+        """Raises DependencyUnavailable where a call would be in vain."""
+        self._next().dependency.check()
+
     @contextmanager
     def batch(self, model: ModelVersion, rows: int) -> Iterator["GuardedBatch"]:
         replica = self._next()

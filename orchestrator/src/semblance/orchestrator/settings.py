@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         gt=1,
         description="How many times as long as in a quiet service a search may take before fewer are let in at once.",
     )
-    ingest_in_flight: int = Field(8, ge=1, description="Puts worked on at once, at most.")
+    ingest_in_flight: int = Field(16, ge=1, description="Puts worked on at once, at most.")
     ingest_queue: int = Field(256, ge=0, description="Puts that may wait for their turn; more are refused.")
     lookup_in_flight: int = Field(16, ge=1, description="Other catalogue calls worked on at once.")
     lookup_queue: int = Field(256, ge=0, description="Other catalogue calls that may wait; more are refused.")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -16,7 +17,12 @@ class Threads:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        job = [partial(work, *args, **kwargs)]
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: job.pop()())
+        finally:
+            # What was given up keeps its place in the pool's queue, but not its image in memory.
+            job.clear()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -115,8 +115,8 @@ class Transport:
     async def judged(self, timeout: float) -> None:
         """Waits until Triton has said whether it takes our memory.
 
-        Raises ContractMismatch where it does not, and nothing else is wanted; DependencyUnavailable where it has not
-        said so after `timeout` seconds.
+        Raises ContractMismatch where it has none of it, and nothing else is wanted; DependencyUnavailable where it has
+        not said so after `timeout` seconds.
         """
         if self._keeping is None:
             return
@@ -128,7 +128,7 @@ class Transport:
                 f"Triton at {self._url} did not say within {timeout:.3g} s whether it takes shared memory; set "
                 "SEMBLANCE_TRANSPORT to bytes where it never will"
             ) from None
-        if self._refusal and self._mode is Mode.SHARED_MEMORY:
+        if self._refusal and not len(self._ring) and self._mode is Mode.SHARED_MEMORY:
             raise ContractMismatch(
                 f"transport is {self._mode}, and Triton at {self._url} does not take it: {self._refusal}; run both on "
                 "one host with one /dev/shm, or set SEMBLANCE_TRANSPORT to auto"

@@ -73,8 +73,8 @@ class CatalogService(CatalogServiceServicer):
     async def Delete(self, request: DeleteRequest, context: Context) -> DeleteResponse:  # noqa: N802
         item_id = translate.item_id(request.item_id)
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline) as release:
-            await self._catalog.delete(item_id, release, deadline)
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline) as place:
+            await self._catalog.delete(item_id, place.release, deadline)
         return DeleteResponse()
 
     async def Count(self, request: CountRequest, context: Context) -> CountResponse:  # noqa: N802
@@ -95,7 +95,7 @@ class CatalogService(CatalogServiceServicer):
     async def _put(self, request: PutRequest, who: str, deadline: Deadline) -> Outcome:
         draft = translate.draft(request)
         size = sum(map(len, draft.images))
-        async with deadline.enforced(), self._admission.ingest.admit(who, size, deadline) as release:
-            outcome = await self._catalog.put(draft, release, deadline)
+        async with deadline.enforced(), self._admission.ingest.admit(who, size, deadline) as place:
+            outcome = await self._catalog.put(draft, place.release, deadline, place.leave_models)
         await self._schema.learn(draft.attributes)
         return outcome

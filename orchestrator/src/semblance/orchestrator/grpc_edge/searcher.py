@@ -13,8 +13,17 @@ Response = TypeVar("Response")
 
 
 class Searcher:
-    def __init__(self, pipeline: Pipeline, admission: Admission, schema: Schema, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        admission: Admission,
+        schema: Schema,
+        statistics: Statistics,
+        check_needs: Callable[[], None],
+    ) -> None:
+        """`check_needs` raises DependencyUnavailable where a search would fail at one of its steps."""
         self.statistics = statistics
+        self._check_needs = check_needs
         self._pipeline = pipeline
         self._admission = admission
         self._schema = schema
@@ -28,9 +37,10 @@ class Searcher:
             if query.where is not None:
                 self._schema.check(query.where)
             size = len(query.image)
-            async with deadline.enforced(), self._admission.search.admit(caller, size, deadline) as release:
+            async with deadline.enforced(), self._admission.search.admit(caller, size, deadline) as place:
                 stopwatch.lap("admission")
-                answer = await self._pipeline.search(query, release, deadline, stopwatch)
+                self._check_needs()
+                answer = await self._pipeline.search(query, place.release, deadline, stopwatch)
             response = encode(answer)
             stopwatch.lap("encode")
         except BaseException:
