@@ -16,9 +16,10 @@ class Session:
     def __init__(self, path: str) -> None:
         """`path` is that of a version in a model repository: MODEL/1/model.onnx, beside MODEL/config.pbtxt."""
         config = (Path(path).parents[1] / "config.pbtxt").read_text()
-        provider, options = (OPENVINO, {"device_type": "CPU"}) if 'name: "openvino"' in config else (CPU, {})
+        # As `semblance.serving.backend.session`: threads free to move, and asleep while they wait.
+        openvino = {"device_type": "CPU", "load_config": '{"CPU": {"ENABLE_CPU_PINNING": "NO"}}'}
+        provider, options = (OPENVINO, openvino) if 'name: "openvino"' in config else (CPU, {})
         threads = onnxruntime.SessionOptions()
-        # Waiting threads would take the cores from the other model, as `semblance.serving.backend.session` says.
         threads.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(path, threads, providers=[(provider, options)])
         self._session.disable_fallback()

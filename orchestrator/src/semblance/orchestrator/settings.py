@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
     search_queue: int = Field(16, ge=0, description="Searches that may wait for their turn; more are refused.")
     latency_tolerance: float = Field(
-        3.0,
+        5.0,
         gt=1,
         description="How many times as long as in a quiet service a search may take before fewer are let in at once.",
     )

@@ -1,5 +1,6 @@
 """Opens the ONNX Runtime session that the settings ask for, and proves that it is that one."""
 
+import json
 from pathlib import Path
 
 import onnxruntime
@@ -8,6 +9,9 @@ from semblance.serving.backend.settings import ConfigError, Settings
 
 CPU_PROVIDER = "CPUExecutionProvider"
 OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
+# A thread that is tied to a core holds up all others of its model while another process has that core. Fp32 models on two
+# cores gave 1.04 to 1.1 times as many photos without.
+OPENVINO_SETTINGS = {"CPU": {"ENABLE_CPU_PINNING": "NO"}}
 
 
 def open_session(path: Path, settings: Settings) -> onnxruntime.InferenceSession:
@@ -56,7 +60,7 @@ def session_options(settings: Settings) -> onnxruntime.SessionOptions:
 def provider(settings: Settings) -> str | tuple[str, dict[str, str]]:
     if not settings.openvino:
         return CPU_PROVIDER
-    options = {"device_type": "CPU"}
+    options = {"device_type": "CPU", "load_config": json.dumps(OPENVINO_SETTINGS)}
     if settings.intra_op_threads:
         options["num_of_threads"] = str(settings.intra_op_threads)
     return OPENVINO_PROVIDER, options
