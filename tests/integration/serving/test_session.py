@@ -17,15 +17,15 @@ SOURCES = Path(__file__).parents[3] / "serving" / "src"
 SCRIPT = """
 import sys
 from pathlib import Path
-from semblance.serving.backend.session import open_session
+from semblance.serving.backend.session import open_session, provider
 from semblance.serving.backend.settings import Settings
 
 accelerators = {"cpu_execution_accelerator": [{"name": name} for name in sys.argv[2:]]}
 config = {"max_batch_size": 8, "optimization": {"execution_accelerators": accelerators}, "parameters": {}}
-session = open_session(Path(sys.argv[1]), Settings.of(config | {"default_model_filename": ""}, "CPU"))
-options = session.get_session_options()
+settings = Settings.of(config | {"default_model_filename": ""}, "CPU")
+options = open_session(Path(sys.argv[1]), settings).get_session_options()
 print(*(options.get_session_config_entry(f"session.{kind}_op.allow_spinning") for kind in ("intra", "inter")))
-print(*(given["load_config"] for given in session.get_provider_options().values() if "load_config" in given))
+print(provider(settings)[1]["load_config"] if settings.openvino else "")
 """
 
 
