@@ -54,12 +54,15 @@ def test_what_can_not_be_compared_is_refused() -> None:
         compare(figure(1, 0.1, 1), other, 0.02)
 
 
-def test_measures_of_too_few_samples_are_left_out() -> None:
+def test_measures_of_too_few_samples_are_left_out_and_named(tmp_path: Path) -> None:
     def two(seed: int) -> Figure:
         one = figure(0.95, 0.01, seed).measures[ONLY]
         return Figure("scale", {"p50_ratio": one, "recall": Measure((0.98,), 0.98, "higher")}, "make", HOST)
 
     assert [verdict.name for verdict in compare(two(1), two(2), 0.02)] == ["p50_ratio"]
+    paths = [str(two(seed).write(tmp_path / str(seed))) for seed in (1, 2)]
+    said = CliRunner().invoke(bench, ["compare", *paths])
+    assert "not judged, of less than 5 samples: recall" in said.output
 
 
 def test_the_exit_status_is_for_a_gate(tmp_path: Path) -> None:

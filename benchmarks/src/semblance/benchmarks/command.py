@@ -79,8 +79,13 @@ def compare(a: Path, b: Path, tolerance: float) -> None:
     from semblance.benchmarks.figure import Figure
 
     try:
-        verdicts = comparison.compare(Figure.read(a), Figure.read(b), tolerance)
+        figure = Figure.read(a)
+        verdicts = comparison.compare(figure, Figure.read(b), tolerance)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     Console().print(comparison.table(verdicts))
+    judged = {verdict.name for verdict in verdicts}
+    # A measure without a name stands alone, and has been judged.
+    if left_out := [name for name in figure.measures if name and name not in judged]:
+        click.echo(f"not judged, of less than {comparison.MIN_SAMPLES} samples: {', '.join(left_out)}")
     sys.exit(any(verdict.is_worse for verdict in verdicts))
