@@ -1,41 +1,60 @@
-"""Searches that wait go together, and each gets its own answer."""
+"""What waits goes together, and each part gets its own answer."""
 
 import asyncio
 from collections.abc import Callable
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from semblance.orchestrator.adapters.coalescer import MOST_VECTORS, UNDER_WAY, Coalescer
-from semblance.orchestrator.box import Box
-from semblance.orchestrator.ports import Neighbour, Neighbours
+from semblance.orchestrator.adapters.coalescer import Call, Coalescer, Part
 
-Answered = asyncio.Task[list[Neighbours]]
+UNDER_WAY = 2
+MOST = 64
+
+Answered = asyncio.Task[list[str]]
 
 
-class Milvus:
-    """Answers a vector with an item named after it, when it is told to."""
+class Server:
+    """Answers a number with itself as a text, when it is told to."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[bytes, list[float], float]] = []
+        self.calls: list[tuple[str, list[float], float]] = []
         self.gates: list[asyncio.Future[None]] = []
-        self.coalescer = Coalescer(self.call)
-
-    async def call(self, settings: bytes, vectors: NDArray[np.float32], timeout: float) -> list[Neighbours]:
-        gate = asyncio.get_running_loop().create_future()
-        self.calls.append((settings, vectors[:, 0].tolist(), timeout))
-        self.gates.append(gate)
-        await gate
-        return [Neighbours.of([Neighbour(f"{vector[0]:g}", "", Box(0, 0, 1, 1), 1.0, {})]) for vector in vectors]
+        self.dropped = 0
+        self.coalescer = Coalescer[str](lambda kind, rows: Numbers(self, kind, max(MOST, rows)), lambda _: UNDER_WAY)
 
     def asked(self) -> list[list[float]]:
-        return [vectors for _, vectors, _ in self.calls]
+        return [numbers for _, numbers, _ in self.calls]
 
-    async def search(self, *vectors: float, kind: bytes = b"kind", timeout: float = 10.0) -> Answered:
-        task = asyncio.create_task(self.coalescer.search(kind, np.array(vectors, np.float32).reshape(-1, 1), timeout))
+    def join(self, *numbers: float, kind: str = "kind") -> Part:
+        part = Part(len(numbers), list(numbers))
+        assert self.coalescer.join(kind, part)
+        return part
+
+    async def ask(self, *numbers: float, kind: str = "kind", timeout: float = 10.0) -> Answered:
+        return await self.answered(self.join(*numbers, kind=kind), kind, timeout)
+
+    async def answered(self, part: Part, kind: str = "kind", timeout: float = 10.0) -> Answered:
+        task = asyncio.create_task(self.coalescer.answer(kind, part, timeout))
         await settled(lambda: False)
         return task
+
+
+class Numbers(Call):
+    def __init__(self, server: Server, kind: str, room: int) -> None:
+        super().__init__(room)
+        self.server = server
+        self.kind = kind
+
+    async def send(self, timeout: float) -> list[str]:
+        gate = asyncio.get_running_loop().create_future()
+        numbers = [number for part in self.parts for number in part.data]
+        self.server.calls.append((self.kind, numbers, timeout))
+        self.server.gates.append(gate)
+        await gate
+        return [f"{number:g}" for number in numbers]
+
+    def drop(self) -> None:
+        self.server.dropped += 1
 
 
 async def settled(true: Callable[[], bool], turns: int = 5) -> None:
@@ -45,86 +64,136 @@ async def settled(true: Callable[[], bool], turns: int = 5) -> None:
             await asyncio.sleep(0)
 
 
-def items(answered: Answered) -> list[str]:
-    return [neighbours.item_ids[0] for neighbours in answered.result()]
-
-
 async def test_what_comes_while_others_are_under_way_goes_together_and_is_answered_apart() -> None:
-    milvus = Milvus()
-    first, second = await milvus.search(1), await milvus.search(2, 3)
-    waiting = [await milvus.search(4), await milvus.search(5, 6), await milvus.search(7)]
-    assert milvus.asked() == [[1], [2, 3]]
-    milvus.gates[1].set_result(None)
+    server = Server()
+    first, second = await server.ask(1), await server.ask(2, 3)
+    waiting = [await server.ask(4), await server.ask(5, 6), await server.ask(7)]
+    assert server.asked() == [[1], [2, 3]]
+    server.gates[1].set_result(None)
     await asyncio.wait({second})
-    assert items(second) == ["2", "3"]
-    assert milvus.asked() == [[1], [2, 3], [4, 5, 6, 7]]
-    milvus.gates[0].set_result(None)
-    milvus.gates[2].set_result(None)
+    assert second.result() == ["2", "3"]
+    assert server.asked() == [[1], [2, 3], [4, 5, 6, 7]]
+    server.gates[0].set_result(None)
+    server.gates[2].set_result(None)
     await asyncio.wait({first, *waiting})
-    assert items(first) == ["1"]
-    assert [items(each) for each in waiting] == [["4"], ["5", "6"], ["7"]]
+    assert first.result() == ["1"]
+    assert [each.result() for each in waiting] == [["4"], ["5", "6"], ["7"]]
 
 
 async def test_another_kind_does_not_wait() -> None:
-    milvus = Milvus()
+    server = Server()
     for number in range(UNDER_WAY):
-        await milvus.search(number)
-    await milvus.search(7, kind=b"other")
-    assert milvus.asked() == [[0], [1], [7]]
+        await server.ask(number)
+    await server.ask(7, kind="other")
+    assert server.asked() == [[0], [1], [7]]
 
 
 async def test_an_idle_service_never_waits() -> None:
-    milvus = Milvus()
+    server = Server()
     for number in range(5):
-        answered = await milvus.search(number)
-        milvus.gates[number].set_result(None)
+        answered = await server.ask(number)
+        server.gates[number].set_result(None)
         await asyncio.wait({answered})
-        assert items(answered) == [str(number)]
-    assert not milvus.coalescer._waiting
+        assert answered.result() == [str(number)]
+    assert not server.coalescer._queues
 
 
 async def test_the_call_has_the_time_of_the_most_patient_and_no_more_vectors_than_it_may() -> None:
-    milvus = Milvus()
-    held = [await milvus.search(number) for number in range(UNDER_WAY)]
-    half = [float(number) for number in range(MOST_VECTORS // 2)]
-    others = [await milvus.search(*half, timeout=seconds) for seconds in (1.0, 60.0, 5.0)]
-    for gate in list(milvus.gates):
+    server = Server()
+    held = [await server.ask(number) for number in range(UNDER_WAY)]
+    half = [float(number) for number in range(MOST // 2)]
+    others = [await server.ask(*half, timeout=seconds) for seconds in (1.0, 60.0, 5.0)]
+    for gate in list(server.gates):
         gate.set_result(None)
     await asyncio.wait(held)
-    assert [len(vectors) for vectors in milvus.asked()[UNDER_WAY:]] == [MOST_VECTORS, len(half)]
-    assert [timeout for _, _, timeout in milvus.calls[UNDER_WAY:]] == pytest.approx([60.0, 5.0], abs=0.5)
+    assert [len(vectors) for vectors in server.asked()[UNDER_WAY:]] == [MOST, len(half)]
+    assert [timeout for _, _, timeout in server.calls[UNDER_WAY:]] == pytest.approx([60.0, 5.0], abs=0.5)
     for task in others:
         task.cancel()
 
 
 async def test_a_failure_is_of_all_that_went_together() -> None:
-    milvus = Milvus()
-    held = [await milvus.search(number) for number in range(UNDER_WAY)]
-    together = [await milvus.search(8), await milvus.search(9)]
-    milvus.gates[0].set_result(None)
+    server = Server()
+    held = [await server.ask(number) for number in range(UNDER_WAY)]
+    together = [await server.ask(8), await server.ask(9)]
+    server.gates[0].set_result(None)
     await asyncio.wait({held[0]})
-    milvus.gates[2].set_exception(RuntimeError("no answer"))
+    server.gates[2].set_exception(RuntimeError("no answer"))
     await asyncio.wait(together)
     assert [str(each.exception()) for each in together] == ["no answer"] * 2
-    milvus.gates[1].set_result(None)
+    server.gates[1].set_result(None)
     await asyncio.wait({held[1]})
-    assert items(held[1]) == ["1"]
+    assert held[1].result() == ["1"]
 
 
 async def test_who_leaves_takes_nobody_along_and_the_last_one_ends_the_call() -> None:
-    milvus = Milvus()
-    held = [await milvus.search(number) for number in range(UNDER_WAY)]
-    leaving, never, staying = [await milvus.search(number) for number in (7, 8, 9)]
+    server = Server()
+    held = [await server.ask(number) for number in range(UNDER_WAY)]
+    leaving, never, staying = [await server.ask(number) for number in (7, 8, 9)]
     never.cancel()
     await asyncio.wait({never})
-    milvus.gates[0].set_result(None)
+    server.gates[0].set_result(None)
     await asyncio.wait({held[0]})
-    assert milvus.asked()[UNDER_WAY:] == [[7, 9]]
+    assert server.asked()[UNDER_WAY:] == [[7, 9]]
     leaving.cancel()
     await asyncio.wait({leaving})
-    assert not milvus.gates[2].done()
+    assert not server.gates[2].done()
     staying.cancel()
     await asyncio.wait({staying})
-    await settled(milvus.gates[2].cancelled)
-    assert milvus.gates[2].cancelled()
+    await settled(server.gates[2].cancelled)
+    assert server.gates[2].cancelled()
     held[1].cancel()
+
+
+async def test_a_call_waits_for_the_rows_of_all_that_joined_it_and_no_other_call_does() -> None:
+    server = Server()
+    slow = server.join(1)
+    ready = await server.ask(2)
+    assert server.asked() == []
+    other = await server.ask(*range(MOST))  # finds no room in the first one
+    assert server.asked() == [list(range(MOST))]
+    await server.answered(slow)
+    assert server.asked()[1:] == [[1, 2]]
+    for gate in server.gates:
+        gate.set_result(None)
+    await asyncio.wait({ready, other})
+    assert ready.result() == ["2"]
+
+
+async def test_who_leaves_before_its_rows_are_there_holds_up_nobody() -> None:
+    server = Server()
+    gone, staying = server.join(1), await server.ask(2)
+    server.coalescer.leave("kind", gone, writing=True)
+    await settled(lambda: bool(server.gates))
+    assert gone.call is not None
+    assert gone.call.torn
+    server.gates[0].set_result(None)
+    await asyncio.wait({staying})
+    assert staying.result() == ["2"]
+    assert server.asked() == [[2]]
+
+
+async def test_a_call_that_all_have_left_is_dropped() -> None:
+    server = Server()
+    gone = server.join(1)
+    server.coalescer.leave("kind", gone, writing=False)
+    assert (server.asked(), server.dropped) == ([], 1)
+    assert gone.call is not None
+    assert not gone.call.torn
+    assert not server.coalescer._queues
+
+
+async def test_who_has_left_finds_no_room_any_more() -> None:
+    server = Server()
+    late = Part(1, [1])
+    server.coalescer.leave("kind", late, writing=True)
+    assert not server.coalescer.join("kind", late)
+    assert not server.coalescer._queues
+
+
+async def test_threads_that_join_at_once_get_rows_of_their_own() -> None:
+    server = Server()
+    parts = [Part(3, [number] * 3) for number in range(100)]
+    await asyncio.gather(*(asyncio.to_thread(server.coalescer.join, "kind", part) for part in parts))
+    taken = {(part.call, row) for part in parts for row in range(part.first, part.first + part.rows)}
+    assert len(taken) == 300

@@ -19,7 +19,8 @@ class Stages:
         decode: of the file, letterboxing, and cutting out the crops; waiting for a thread to do so with them.
         queue: for its turn in the orchestrator, and in Triton's batcher.
         compute: inside the models.
-        transport: to Triton and back: what the steps took that was neither queue nor compute.
+        transport: to Triton and back, and waiting in the orchestrator to go there with others: what the steps took
+            that was neither queue nor compute.
         search: in Milvus, the way there included.
         overhead: gRPC, translation and the client: what the caller waited beyond the service's own stages.
     """
@@ -39,23 +40,23 @@ class Stages:
 
 def of_model(latency: float, times: Times) -> Stages:
     """Of requests to one Triton model. `times` are its own, of at least one request."""
-    queue, compute = times.queue / times.count, times.infer / times.count
+    queue, compute = times.queue_each, times.infer_each
     return Stages(queue=queue, compute=compute, transport=latency - queue - compute)
 
 
 def of_chain(latency: float, spent: Reading) -> Stages:
     """Of searches: at least one is among what was counted.
 
-    Requests to the models count for the photo that they belong to, even where one photo needs several.
+    A photo waits for one request to each model, which it may share with others; where it needs several they run side
+    by side.
     """
-    service, triton = spent.service, spent.triton
+    service = spent.service
     photos = service[SEARCH].count
 
     def stage(name: str) -> float:
         return service[f"{SEARCH}.{name}"].total / photos
 
-    queue = sum(triton[model].queue for model in MODELS) / photos
-    compute = sum(triton[model].infer for model in MODELS) / photos
+    queue, compute = _in_models(spent)
     decode, search = stage("decode") + stage("crop"), stage("search")
     models = stage("detect") + stage("embed")
     return Stages(
@@ -70,7 +71,11 @@ def of_chain(latency: float, spent: Reading) -> Stages:
 
 def of_put(latency: float, spent: Reading) -> Stages:
     """Of puts of one photo each. The orchestrator does not count their stages: what is not the models' is overhead."""
-    photos = spent.triton["detector"].count
-    queue = sum(spent.triton[model].queue for model in MODELS) / photos
-    compute = sum(spent.triton[model].infer for model in MODELS) / photos
+    queue, compute = _in_models(spent)
     return Stages(queue=queue, compute=compute, overhead=latency - queue - compute)
+
+
+def _in_models(spent: Reading) -> tuple[float, float]:
+    """Seconds in Triton's queues, and in the models, of one request to each."""
+    times = [spent.triton[model] for model in MODELS]
+    return sum(each.queue_each for each in times), sum(each.infer_each for each in times)

@@ -23,6 +23,16 @@ class Times:
     queue: float = 0.0
     infer: float = 0.0
 
+    @property
+    def queue_each(self) -> float:
+        """Of a request; 0 where there was none."""
+        return self.queue / max(1, self.count)
+
+    @property
+    def infer_each(self) -> float:
+        """Of a request; 0 where there was none."""
+        return self.infer / max(1, self.count)
+
     def since(self, before: Times) -> Times:
         return Times(
             self.count - before.count,

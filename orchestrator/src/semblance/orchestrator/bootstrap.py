@@ -51,6 +51,10 @@ from semblance.orchestrator.threads import Threads
 
 log = logging.getLogger(__name__)
 
+# Slots of shared memory. Requests of both models are under way or being filled even where few photos are in flight;
+# where many are, their inputs share slots.
+FEWEST_SLOTS = 4
+INPUTS_PER_SLOT = 4
 # Between two looks at a dependency that is not there yet, in seconds.
 STARTUP_POLL = 0.5
 # How long a change may be on its way to the index before it is mended, and between two rounds of that, in seconds.
@@ -65,7 +69,8 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
     async with AsyncExitStack() as stack:
         models = {}
         for url in settings.triton_url.split(","):
-            server = TritonServer(url, Mode(settings.transport), slots=settings.search_in_flight)
+            slots = max(FEWEST_SLOTS, settings.search_in_flight // INPUTS_PER_SLOT)
+            server = TritonServer(url, Mode(settings.transport), slots)
             stack.push_async_callback(server.close)
             models[f"Triton at {url}"] = server
         try:

@@ -17,7 +17,7 @@ from semblance.orchestrator.embed import batches, embed
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.letterbox import Letterbox, letterbox
-from semblance.orchestrator.ports import InferenceServer, Neighbour, VectorIndex
+from semblance.orchestrator.ports import Batch, InferenceServer, Neighbour, VectorIndex
 from semblance.orchestrator.release import ModelVersion, Release
 from semblance.orchestrator.search import search
 from semblance.orchestrator.threads import Threads
@@ -130,7 +130,7 @@ class Pipeline:
             regions = _given(photo, selection)
         else:
             with self._models.batch(release.detector, rows=1) as batch:
-                photo, boxed = await self._threads.run(self._decode_into, batch.pixels[0], image, release.detector)
+                photo, boxed = await self._threads.run(self._decode_into, batch, image, release.detector)
                 stopwatch.lap("decode")
                 class_names = release.detector.class_names
                 detections = await detect(batch, boxed, photo, selection.min_score, class_names, deadline)
@@ -141,8 +141,7 @@ class Pipeline:
 
         boxes = [region.box for region in regions]
         with batches(self._models, release.embedder, len(boxes)) as crops:
-            squares = [square for batch in crops for square in batch.pixels]
-            await self._threads.run(self._crop, image, photo, boxes, squares, release.embedder.pad_value)
+            await self._threads.run(self._crop, image, photo, boxes, crops, release.embedder)
             stopwatch.lap("crop")
             vectors = await embed(crops, deadline)
         stopwatch.lap("embed")
@@ -151,18 +150,18 @@ class Pipeline:
     def _decode(self, image: bytes, detector: ModelVersion) -> Photo:
         return decode(image, self._limits, DETAIL * detector.input_size)
 
-    def _decode_into(self, square: NDArray[np.uint8], image: bytes, detector: ModelVersion) -> tuple[Photo, Letterbox]:
+    def _decode_into(self, batch: Batch, image: bytes, detector: ModelVersion) -> tuple[Photo, Letterbox]:
         """The detector's input too, as one piece of work: each handing over to a thread costs."""
         photo = self._decode(image, detector)
-        return photo, letterbox(photo.pixels, square, detector.pad_value)
+        return photo, letterbox(photo.pixels, batch.pixels[0], detector.pad_value)
 
     def _crop(
-        self, image: bytes, photo: Photo, boxes: Sequence[Box], squares: Sequence[NDArray[np.uint8]], pad_value: int
+        self, image: bytes, photo: Photo, boxes: Sequence[Box], crops: Sequence[Batch], embedder: ModelVersion
     ) -> None:
-        enough = enough_for(boxes, photo, len(squares[0]))
+        enough = enough_for(boxes, photo, embedder.input_size)
         if max(photo.pixels.shape) < enough:
             photo = decode(image, self._limits, enough)
-        crop(photo, boxes, squares, pad_value)
+        crop(photo, boxes, [square for batch in crops for square in batch.pixels], embedder.pad_value)
 
 
 def _given(photo: Photo, selection: Selection) -> tuple[Region, ...]:

@@ -25,7 +25,10 @@ class Batch(Protocol):
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """uint8 [B, *model.input.dims], to be filled."""
+        """uint8 [B, *model.input.dims], to be filled, by one thread.
+
+        Others' inputs that go with this one wait from when this is first read: read it when the rest is ready.
+        """
         ...
 
     async def infer(self, timeout: float) -> NDArray[np.float32]:

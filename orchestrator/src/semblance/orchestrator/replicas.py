@@ -47,7 +47,7 @@ class Replicas:
         replica.outstanding += 1
         try:
             with replica.server.batch(model, rows) as batch:
-                yield GuardedBatch(batch, replica.dependency, batch.pixels)
+                yield GuardedBatch(batch, replica.dependency)
         finally:
             replica.outstanding -= 1
 
@@ -91,7 +91,10 @@ class GuardedBatch:
 
     batch: Batch
     dependency: Dependency
-    pixels: NDArray[np.uint8]
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return self.batch.pixels
 
     async def infer(self, timeout: float) -> NDArray[np.float32]:
         with self.dependency.calling():

@@ -1,99 +1,177 @@
-"""Searches that differ only in their vectors go to Milvus as one call, where others are under way already.
+"""Inputs for the same kind of call that wait go together, and each gets its own answer.
 
-A call costs the orchestrator about as much for many vectors as for one. Nothing waits in an idle service: a search goes
-at once while fewer than `UNDER_WAY` calls of its kind are under way; what comes meanwhile goes with the next.
+A call costs the orchestrator and the other side about as much for many rows as for one. Nothing waits in an idle
+service: what comes goes at once while fewer calls of its kind are under way than may be; what comes meanwhile goes with
+the next.
+
+    join ──▶ filling ──▶ answer ──▶ waiting ──▶ sent ──▶ answered
+               └───────▶ leave      (a call goes when nobody fills it any more)
 """
 
 import asyncio
+import threading
 import time
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from semblance.orchestrator.ports import Neighbours
-
-# Calls of one kind.
-UNDER_WAY = 2
-# Of one call, unless a single search has more: a search should not wait long for the others' vectors.
-MOST_VECTORS = 64
-
-# Serialised settings, vectors, and seconds → an answer to each vector.
-Call = Callable[[bytes, NDArray[np.float32], float], Awaitable[list[Neighbours]]]
+Kind = TypeVar("Kind", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Search:
-    """`deadline` is a moment of the monotonic clock; `answer` is cancelled when nobody waits for it any more."""
+@dataclass(slots=True, eq=False)
+class Part:
+    """A caller's rows of a call.
 
-    vectors: NDArray[np.float32]
-    deadline: float
-    answer: asyncio.Future[list[Neighbours]]
+    Attributes:
+        data: the rows; None until there is room for them.
+        first: the number of the first in the call.
+        deadline: a moment of the monotonic clock.
+        answer: None until all rows are there; done when nobody waits for it any more.
+        left: the caller went before that.
+    """
+
+    rows: int
+    data: Any = None
+    call: "Call | None" = None
+    first: int = 0
+    deadline: float = 0.0
+    answer: asyncio.Future[Any] | None = None
+    left: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        return self.answer is not None and not self.answer.done()
 
 
-class Coalescer:
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        # By settings: the kind of a search.
-        self._waiting: dict[bytes, deque[Search]] = {}
-        self._under_way: Counter[bytes] = Counter()
+class Call(ABC):
+    """What goes together.
 
-    async def search(self, settings: bytes, vectors: NDArray[np.float32], timeout: float) -> list[Neighbours]:
-        """Raises what the call raises. A call is cancelled with the last of its searches."""
-        search = Search(vectors, time.monotonic() + timeout, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(settings, deque()).append(search)
-        if self._under_way[settings] < UNDER_WAY:
-            self._start(settings)
-        return await search.answer
+    Attributes:
+        room: the most rows.
+        parts: in the order of their rows; when the call is sent, those that are wanted.
+        filling: parts whose rows are not all there yet.
+        torn: whether a caller that left may still write to its rows.
+    """
 
-    def _start(self, settings: bytes) -> None:
-        searches = self._next(settings)
-        if not searches:
-            return
-        vectors = np.concatenate([search.vectors for search in searches])
-        timeout = max(search.deadline for search in searches) - time.monotonic()
-        call = asyncio.ensure_future(self._call(settings, vectors, timeout))
-        self._under_way[settings] += 1
-        call.add_done_callback(partial(self._finish, settings, searches))
-        for search in searches:
-            search.answer.add_done_callback(partial(_cancel_unless_wanted, call, searches))
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.rows = 0
+        self.parts: list[Part] = []
+        self.filling = 0
+        self.torn = False
 
-    def _next(self, settings: bytes) -> list[Search]:
-        """Those that go together; empty where nobody waits."""
-        waiting = self._waiting[settings]
-        searches: list[Search] = []
-        size = 0
-        while waiting and (not searches or size + len(waiting[0].vectors) <= MOST_VECTORS):
-            search = waiting.popleft()
-            if not search.answer.done():
-                searches.append(search)
-                size += len(search.vectors)
-        return searches
+    def add(self, part: Part) -> None:
+        part.call, part.first = self, self.rows
+        self.parts.append(part)
+        self.rows += part.rows
+        self.filling += 1
 
-    def _finish(self, settings: bytes, searches: Sequence[Search], call: asyncio.Future[list[Neighbours]]) -> None:
-        self._under_way[settings] -= 1
-        self._start(settings)
-        if not self._under_way[settings]:
-            del self._under_way[settings], self._waiting[settings]
-        error = asyncio.CancelledError() if call.cancelled() else call.exception()
-        found = [] if error else call.result()
+    @abstractmethod
+    async def send(self, timeout: float) -> Any:
+        """The answers to the rows of `parts`, a sequence or an array."""
+
+    def drop(self) -> None:  # noqa: B027
+        """It is not sent: nobody wants it any more."""
+
+
+@dataclass(slots=True, eq=False)
+class Queue:
+    """Calls of one kind: those that may still grow or wait, and how many are under way."""
+
+    waiting: deque[Call] = field(default_factory=deque)
+    under_way: int = 0
+
+
+class Coalescer(Generic[Kind]):
+    """`make` a call of a kind with room for so many rows at least; `most` of a kind are under way at once."""
+
+    def __init__(self, make: Callable[[Kind, int], Call], most: Callable[[Kind], int]) -> None:
+        self._make = make
+        self._most = most
+        self._queues: dict[Kind, Queue] = {}
+        # Rows are filled in threads, each of which joins when it begins, so that no call waits long for another's rows.
+        self._lock = threading.Lock()
+
+    def join(self, kind: Kind, part: Part) -> bool:
+        """Makes room for the rows of a part, from any thread; False where its caller has left."""
+        with self._lock:
+            if part.left:
+                return False
+            waiting = self._queues.setdefault(kind, Queue()).waiting
+            if not waiting or waiting[-1].rows + part.rows > waiting[-1].room:
+                waiting.append(self._make(kind, part.rows))
+            waiting[-1].add(part)
+            return True
+
+    def leave(self, kind: Kind, part: Part, writing: bool) -> None:
+        """A part's caller has gone before it asked for an answer; `writing`: a thread may still fill its rows."""
+        with self._lock:
+            part.left = True
+            if part.call is None:
+                return
+            part.call.filling -= 1
+            part.call.torn |= writing
+        self._start(kind)
+
+    async def answer(self, kind: Kind, part: Part, timeout: float) -> Any:
+        """To the rows of a part, which are all there. Raises what the call raises.
+
+        A call has the time of its most patient part, and is cancelled with its last one.
+        """
+        assert part.call is not None
+        part.deadline = time.monotonic() + timeout
+        part.answer = asyncio.get_running_loop().create_future()
+        with self._lock:
+            part.call.filling -= 1
+        self._start(kind)
+        return await part.answer
+
+    def _start(self, kind: Kind) -> None:
+        """Sends what may go."""
+        queue = self._queues[kind]
+        while queue.under_way < self._most(kind) and (call := self._next(queue)):
+            call.parts = [part for part in call.parts if part.wanted]
+            if not call.parts:
+                call.drop()
+                continue
+            timeout = max(part.deadline for part in call.parts) - time.monotonic()
+            sending = asyncio.ensure_future(call.send(timeout))
+            queue.under_way += 1
+            sending.add_done_callback(partial(self._finish, kind, call))
+            for part in call.parts:
+                assert part.answer is not None
+                part.answer.add_done_callback(partial(_cancel_unless_wanted, sending, call))
+        with self._lock:
+            if not queue.under_way and not queue.waiting:
+                del self._queues[kind]
+
+    def _next(self, queue: Queue) -> Call | None:
+        """The first that nobody fills any more, taken out of the queue."""
+        with self._lock:
+            call = next((call for call in queue.waiting if not call.filling), None)
+            if call is not None:
+                queue.waiting.remove(call)
+            return call
+
+    def _finish(self, kind: Kind, call: Call, sending: asyncio.Future[Any]) -> None:
+        self._queues[kind].under_way -= 1
+        self._start(kind)
+        error = asyncio.CancelledError() if sending.cancelled() else sending.exception()
         start = 0
-        for search in searches:
-            end = start + len(search.vectors)
-            if search.answer.done():
-                pass
-            elif error:
-                search.answer.set_exception(error)
-            else:
-                search.answer.set_result(found[start:end])
+        for part in call.parts:
+            end = start + part.rows
+            if part.wanted:
+                assert part.answer is not None
+                if error:
+                    part.answer.set_exception(error)
+                else:
+                    part.answer.set_result(sending.result()[start:end])
             start = end
 
 
-def _cancel_unless_wanted(
-    call: asyncio.Future[list[Neighbours]], searches: Sequence[Search], _: asyncio.Future[list[Neighbours]]
-) -> None:
-    if all(search.answer.done() for search in searches):
-        call.cancel()
+def _cancel_unless_wanted(sending: asyncio.Future[Any], call: Call, _: asyncio.Future[Any]) -> None:
+    if not any(part.wanted for part in call.parts):
+        sending.cancel()

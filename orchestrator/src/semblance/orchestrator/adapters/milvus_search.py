@@ -20,7 +20,7 @@ from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen.common_pb2 import Bounded, KeyValuePair, PlaceholderGroup, PlaceholderType, PlaceholderValue
 from pymilvus.grpc_gen.milvus_pb2 import DESCRIPTOR, SearchRequest, SearchResults
 
-from semblance.orchestrator.adapters.coalescer import Coalescer
+from semblance.orchestrator.adapters.coalescer import Call, Coalescer, Part
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.ports import Neighbour, Neighbours
 from semblance.orchestrator.release import Release
@@ -29,6 +29,10 @@ METRIC = "COSINE"
 HIT_FIELDS = ("item_id", "image_id", "x1", "y1", "x2", "y2")
 # Of `SearchRequest.guarantee_timestamp` at bounded consistency; `BOUNDED_TS` of pymilvus.
 BOUNDED_TIMESTAMP = 2
+# Calls that differ in their vectors alone, at once, and vectors of one, unless a single search has more: none should
+# wait long for the others' vectors.
+UNDER_WAY = 2
+MOST_VECTORS = 64
 # Serialised requests that are kept: callers of one service ask with few limits and filters.
 REQUESTS_KEPT = 64
 
@@ -56,7 +60,7 @@ class MilvusSearch:
         self._search: grpc.aio.UnaryUnaryMultiCallable[bytes, Any] = self._channel.unary_unary(
             SEARCH, response_deserializer=SearchResults.FromString
         )
-        self._coalescer = Coalescer(self._call)
+        self._coalescer: Coalescer[bytes] = Coalescer(self._together, lambda _: UNDER_WAY)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -79,14 +83,33 @@ class MilvusSearch:
         Raises MilvusException with what Milvus answers, grpc.aio.AioRpcError where it does not.
         """
         settings = _settings(release.collection, max(release.index.ef, limit), limit, expression, include_attributes)
-        return await self._coalescer.search(settings, vectors, timeout)
+        part = Part(len(vectors), vectors)
+        self._coalescer.join(settings, part)
+        answer: list[Neighbours] = await self._coalescer.answer(settings, part, timeout)
+        return answer
 
-    async def _call(self, settings: bytes, vectors: NDArray[np.float32], timeout: float) -> list[Neighbours]:
+    def _together(self, settings: bytes, rows: int) -> "Searches":
+        return Searches(self, settings, max(MOST_VECTORS, rows))
+
+    async def ask(self, settings: bytes, vectors: NDArray[np.float32], timeout: float) -> list[Neighbours]:
+        """One call: `settings` are all of its request but the vectors, serialised."""
         # Serialised messages that follow each other are one message.
         request = settings + _queries(vectors)
         answer = await self._search(request, timeout=timeout, metadata=self._metadata or None)
         check_status(answer.status)
         return _neighbours(answer.results)
+
+
+class Searches(Call):
+    """Those that go as one call."""
+
+    def __init__(self, milvus: MilvusSearch, settings: bytes, room: int) -> None:
+        super().__init__(room)
+        self._milvus = milvus
+        self._settings = settings
+
+    async def send(self, timeout: float) -> list[Neighbours]:
+        return await self._milvus.ask(self._settings, np.concatenate([part.data for part in self.parts]), timeout)
 
 
 @lru_cache(REQUESTS_KEPT)

@@ -9,6 +9,7 @@ under another name, takes its place.
 """
 
 import asyncio
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ class Slot:
 
 class Ring:
     def __init__(self, slots: int) -> None:
+        # Slots are leased in threads, all else is done in the event loop's.
+        self._lock = threading.Lock()
         self._free: list[Slot] = []
         self._leased: set[Slot] = set()
         # The regions to be replaced; None stands for one that never was.
@@ -38,27 +41,33 @@ class Ring:
 
     def lease(self) -> Slot | None:
         """The slot that was used last, whose memory is in the caches; None where none is free."""
-        if not self._free:
-            return None
-        slot = self._free.pop()
-        self._leased.add(slot)
-        return slot
+        with self._lock:
+            if not self._free:
+                return None
+            slot = self._free.pop()
+            self._leased.add(slot)
+            return slot
 
     def give_back(self, slot: Slot) -> None:
         """Nobody reads or writes the leased slot any more."""
-        self._leased.remove(slot)
-        self._free.append(slot)
+        with self._lock:
+            self._leased.remove(slot)
+            self._free.append(slot)
 
     def retire(self, slot: Slot) -> None:
         """Somebody may still read or write the leased slot."""
-        self._leased.remove(slot)
+        with self._lock:
+            self._leased.remove(slot)
         self.worn.put_nowait(slot.name)
 
     def retire_free(self) -> None:
         """Triton has lost all regions."""
-        while self._free:
-            self.worn.put_nowait(self._free.pop().name)
+        with self._lock:
+            lost, self._free = self._free, []
+        for slot in lost:
+            self.worn.put_nowait(slot.name)
 
     def renewed(self, slot: Slot) -> None:
         """The next generation of a slot that was worn."""
-        self._free.append(slot)
+        with self._lock:
+            self._free.append(slot)

@@ -24,8 +24,8 @@ from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailabl
 
 log = logging.getLogger(__name__)
 
-# Holds one letterboxed photo of 640 × 640, or 13 crops of 224 × 224.
-SLOT_BYTES = 2 * 2**20
+# Holds 8 letterboxed photos of 640 × 640, or 69 crops of 224 × 224.
+SLOT_BYTES = 10 * 2**20
 # Of one call, in seconds.
 CALL_TIMEOUT = 5.0
 # Between two looks at a region that Triton still uses, and before another try where it is away or refuses, in seconds.
@@ -53,6 +53,8 @@ class Way(StrEnum):
     BYTES = "bytes"
     RING_FULL = "bytes_ring_full"
     TOO_LARGE = "bytes_too_large"
+    # Without the rows of a caller who had left.
+    PARTIAL = "bytes_partial"
     # Again, because Triton had lost its regions in a restart.
     REPEATED = "bytes_repeated"
 
@@ -86,30 +88,26 @@ class Transport:
         if self._judged.is_set():
             await self._unregister_all(lambda name: name.startswith(shared_memory.own_prefix()))
 
-    def lease(self, size: int) -> Slot | None:
-        """Room for an input of `size` bytes, which is given back or retired; None where it goes in the message."""
-        slot = None
+    def lease(self, size: int) -> Slot | Way:
+        """Room for inputs of `size` bytes, which is given back or retired; or why they go in the message. From any
+        thread."""
         if self._refusal != "" and not len(self._ring):
-            way = Way.BYTES
-        elif size > SLOT_BYTES:
-            way = Way.TOO_LARGE
-        else:
-            slot = self._ring.lease()
-            way = Way.SHARED_MEMORY if slot else Way.RING_FULL
-        self._count(way)
-        return slot
+            return Way.BYTES
+        if size > SLOT_BYTES:
+            return Way.TOO_LARGE
+        return self._ring.lease() or Way.RING_FULL
 
     def give_back(self, slot: Slot) -> None:
         """Triton has answered the slot's request, or was never asked."""
         self._ring.give_back(slot)
 
     def retire(self, slot: Slot) -> None:
-        """The slot's request ended in another way."""
+        """The slot's request ended in another way, or somebody may still write to the slot."""
         self._ring.retire(slot)
 
-    def lost(self) -> None:
-        """Triton has lost its regions, and an input that was in one is sent again."""
-        self._count(Way.REPEATED)
+    def lost(self, inputs: int) -> None:
+        """Triton has lost its regions, and so many inputs that were in one are sent again."""
+        self.count(Way.REPEATED, inputs)
         self._ring.retire_free()
 
     async def judged(self, timeout: float) -> None:
@@ -134,9 +132,10 @@ class Transport:
                 "one host with one /dev/shm, or set SEMBLANCE_TRANSPORT to auto"
             )
 
-    def _count(self, way: Way) -> None:
-        """Tells the operator, now and then, of inputs that should have gone in shared memory."""
-        self.inputs[way] += 1
+    def count(self, way: Way, inputs: int = 1) -> None:
+        """Inputs that went in this way. Tells the operator, now and then, of those that should have gone in shared
+        memory."""
+        self.inputs[way] += inputs
         if way is not Way.SHARED_MEMORY and self._keeping is not None and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + TELL_EVERY
             log.warning("inputs so far, by the way they took: %s", {str(each): n for each, n in self.inputs.items()})

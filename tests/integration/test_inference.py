@@ -1,0 +1,135 @@
+"""Inputs of several callers that go to a real Triton as one request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from semblance.orchestrator.adapters.transport import Mode, Way
+from semblance.orchestrator.adapters.triton import TritonServer
+from semblance.orchestrator.errors import DeadlineExceeded, InvalidImage
+from tests.inference import infer
+from tests.integration.test_transport import PATIENCE, PATIENT_MODEL, regions, right, until
+from tests.integration.test_triton_adapter import batch
+
+SLOTS = 4
+
+Answer = asyncio.Task[np.ndarray]
+
+
+@pytest.fixture(params=[Mode.BYTES, Mode.SHARED_MEMORY])
+async def models(inference: str, request: pytest.FixtureRequest) -> AsyncIterator[TritonServer]:
+    server = TritonServer(inference, request.param, SLOTS)
+    await server.transport.judged(PATIENCE)
+    if request.param is Mode.SHARED_MEMORY:
+        await until(lambda: len(server.transport) == SLOTS)
+    yield server
+    await server.close()
+
+
+async def asked(models: TritonServer, rows: int, timeout: float = 10.0) -> Answer:
+    """Of a model that waits a second for company, in Triton."""
+    answer = asyncio.create_task(infer(models, PATIENT_MODEL, batch(rows), timeout))
+    await asyncio.sleep(0)
+    return answer
+
+
+async def busy(models: TritonServer) -> list[Answer]:
+    """As many requests as may be under way."""
+    return [await asked(models, 1), await asked(models, 2)]
+
+
+async def requests(models: TritonServer) -> tuple[int, int]:
+    """What Triton has answered of that model: requests, and their rows."""
+    answer = await models._stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name=PATIENT_MODEL.name))
+    [stats] = answer.model_stats
+    return stats.inference_stats.success.count, stats.inference_count
+
+
+def way(models: TritonServer) -> Way:
+    return Way.SHARED_MEMORY if len(models.transport) else Way.BYTES
+
+
+async def test_inputs_that_wait_are_one_request_and_are_answered_apart(models: TritonServer) -> None:
+    before = await requests(models)
+    first = await busy(models)
+    waiting = [await asked(models, rows) for rows in (1, 4, 3)]
+    for answer, rows in zip([*first, *waiting], (1, 2, 1, 4, 3), strict=True):
+        assert right(await answer, batch(rows))
+    after = await requests(models)
+    assert (after[0] - before[0], after[1] - before[1]) == (3, 11)
+    assert models.transport.inputs == {way(models): 5}
+
+
+async def test_no_more_rows_go_together_than_the_model_takes(models: TritonServer) -> None:
+    before = await requests(models)
+    await busy(models)
+    waiting = [await asked(models, rows) for rows in (5, 4, 4)]
+    for answer, rows in zip(waiting, (5, 4, 4), strict=True):
+        assert right(await answer, batch(rows))
+    assert (await requests(models))[0] - before[0] == 4
+
+
+@pytest.mark.parametrize("leaving", [0, 1, 2])
+async def test_who_leaves_while_it_waits_costs_no_compute_and_spoils_nobodys_answer(
+    models: TritonServer, leaving: int
+) -> None:
+    before = await requests(models)
+    first = await busy(models)
+    waiting = [await asked(models, rows) for rows in (1, 2, 3)]
+    waiting.pop(leaving).cancel()
+    staying = [rows for rows in (1, 2, 3) if rows != leaving + 1]
+    for answer, rows in zip(waiting, staying, strict=True):
+        assert right(await answer, batch(rows))
+    await asyncio.gather(*first)
+    assert (await requests(models))[1] - before[1] == 3 + sum(staying)
+    if way(models) is Way.SHARED_MEMORY:
+        # Behind the last row nothing is missed; rows with a gap between them are copied.
+        together = {Way.SHARED_MEMORY: 4} if leaving == 2 else {Way.SHARED_MEMORY: 2, Way.PARTIAL: 2}
+        assert models.transport.inputs == together
+        assert len(models.transport) == SLOTS
+
+
+async def test_each_has_a_deadline_of_its_own(models: TritonServer) -> None:
+    first = await busy(models)
+    hasty, patient = await asked(models, 1, 0.3), await asked(models, 2, 10.0)
+    with pytest.raises(DeadlineExceeded, match=r"did not answer for patient version 1 within 0\.3 s"):
+        await hasty
+    assert not patient.done()
+    assert right(await patient, batch(2))
+    await asyncio.gather(*first)
+
+
+async def test_a_failure_to_fill_holds_up_nobody(models: TritonServer) -> None:
+    with suppress(InvalidImage), models.batch(PATIENT_MODEL, 1) as lent:
+        lent.pixels[:] = 0
+        waiting = await asked(models, 2)
+        raise InvalidImage("not a photo")
+    assert right(await waiting, batch(2))
+    assert len(models.transport) == (0 if way(models) is Way.BYTES else SLOTS)
+
+
+async def test_a_slot_that_may_still_be_written_to_is_replaced_after_the_answer(inference: str) -> None:
+    models = TritonServer(inference, Mode.SHARED_MEMORY, slots=1)
+    await models.transport.judged(PATIENCE)
+    [before] = await regions(models)
+    with suppress(asyncio.CancelledError), models.batch(PATIENT_MODEL, 1) as lent:
+        lent.pixels[:] = 0
+        waiting = await asked(models, 2)
+        raise asyncio.CancelledError
+    lent.pixels[:] = 7
+    assert right(await waiting, batch(2))
+    await until(lambda: len(models.transport) == 1)
+    assert await regions(models) != {before}
+    await models.close()
+
+
+async def test_what_a_thread_fills_after_its_caller_has_gone_is_nobodys(models: TritonServer) -> None:
+    with suppress(asyncio.CancelledError), models.batch(PATIENT_MODEL, 2) as late:
+        raise asyncio.CancelledError
+    waiting = await asked(models, 2)
+    late.pixels[:] = 7
+    assert right(await waiting, batch(2))
