@@ -10,7 +10,7 @@ from tests.integration.test_triton_adapter import PATIENT, publish
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository")
     publish(folder, "tiny", versions=1)
     publish(folder, "patient", versions=1, more=PATIENT)
@@ -18,6 +18,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def inference(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with triton.running(repository, tmp_path_factory.mktemp("triton")) as server:
+def tiny_triton(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with triton.running(tiny_repository, tmp_path_factory.mktemp("triton")) as server:
         yield server.grpc

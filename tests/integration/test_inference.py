@@ -21,8 +21,8 @@ Answer = asyncio.Task[np.ndarray]
 
 
 @pytest.fixture(params=[Mode.BYTES, Mode.SHARED_MEMORY])
-async def models(inference: str, request: pytest.FixtureRequest) -> AsyncIterator[TritonServer]:
-    server = TritonServer(inference, request.param, SLOTS)
+async def models(tiny_triton: str, request: pytest.FixtureRequest) -> AsyncIterator[TritonServer]:
+    server = TritonServer(tiny_triton, request.param, SLOTS)
     await server.transport.judged(PATIENCE)
     if request.param is Mode.SHARED_MEMORY:
         await until(lambda: len(server.transport) == SLOTS)
@@ -112,8 +112,8 @@ async def test_a_failure_to_fill_holds_up_nobody(models: TritonServer) -> None:
     assert len(models.transport) == (0 if way(models) is Way.BYTES else SLOTS)
 
 
-async def test_a_slot_that_may_still_be_written_to_is_replaced_after_the_answer(inference: str) -> None:
-    models = TritonServer(inference, Mode.SHARED_MEMORY, slots=1)
+async def test_a_slot_that_may_still_be_written_to_is_replaced_after_the_answer(tiny_triton: str) -> None:
+    models = TritonServer(tiny_triton, Mode.SHARED_MEMORY, slots=1)
     await models.transport.judged(PATIENCE)
     [before] = await regions(models)
     with suppress(asyncio.CancelledError), models.batch(PATIENT_MODEL, 1) as lent:

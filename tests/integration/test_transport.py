@@ -43,9 +43,9 @@ asyncio.run(main())
 
 
 @pytest.fixture
-async def models(inference: str) -> AsyncIterator[TritonServer]:
+async def models(tiny_triton: str) -> AsyncIterator[TritonServer]:
     """With a single slot."""
-    server = TritonServer(inference, Mode.SHARED_MEMORY, slots=1)
+    server = TritonServer(tiny_triton, Mode.SHARED_MEMORY, slots=1)
     await server.transport.judged(PATIENCE)
     yield server
     await server.close()
@@ -124,9 +124,9 @@ async def test_the_slot_of_a_request_cut_short_comes_back_when_triton_gives_it_u
     assert models.transport.inputs == {Way.SHARED_MEMORY: 2}
 
 
-async def test_a_restarted_triton_is_given_new_regions(repository: Path, tmp_path: Path) -> None:
+async def test_a_restarted_triton_is_given_new_regions(tiny_repository: Path, tmp_path: Path) -> None:
     ports = triton.Ports.free()
-    with triton.running(repository, tmp_path, ports=ports) as server:
+    with triton.running(tiny_repository, tmp_path, ports=ports) as server:
         models = TritonServer(server.grpc, Mode.SHARED_MEMORY, slots=3)
         await models.transport.judged(PATIENCE)
         await until(lambda: len(models.transport) == 3)
@@ -134,7 +134,7 @@ async def test_a_restarted_triton_is_given_new_regions(repository: Path, tmp_pat
         serving = asyncio.create_task(_serve_until_down(models))
         await asyncio.sleep(0)
     await serving
-    with triton.running(repository, tmp_path, ports=ports):
+    with triton.running(tiny_repository, tmp_path, ports=ports):
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
@@ -158,9 +158,9 @@ async def _serve_until_down(models: TritonServer) -> None:
             return
 
 
-async def test_a_killed_process_leaves_nothing(inference: str, models: TritonServer) -> None:
+async def test_a_killed_process_leaves_nothing(tiny_triton: str, models: TritonServer) -> None:
     """Neither in the file system nor, once another one has started, in Triton."""
-    with subprocess.Popen([sys.executable, "-c", USER, inference], stdout=subprocess.PIPE, text=True) as user:
+    with subprocess.Popen([sys.executable, "-c", USER, tiny_triton], stdout=subprocess.PIPE, text=True) as user:
         assert user.stdout is not None
         prefix = user.stdout.readline().strip()
         assert prefix
@@ -171,16 +171,16 @@ async def test_a_killed_process_leaves_nothing(inference: str, models: TritonSer
     deadline = time.monotonic() + PATIENCE
     while any(name.startswith(prefix) for name in await regions(models)):
         assert time.monotonic() < deadline
-        successor = TritonServer(inference, Mode.SHARED_MEMORY, slots=1)
+        successor = TritonServer(tiny_triton, Mode.SHARED_MEMORY, slots=1)
         await successor.transport.judged(PATIENCE)
         await successor.close()
 
 
-async def test_an_end_in_order_leaves_triton_nothing(inference: str) -> None:
-    server = TritonServer(inference, Mode.AUTO, slots=2)
+async def test_an_end_in_order_leaves_triton_nothing(tiny_triton: str) -> None:
+    server = TritonServer(tiny_triton, Mode.AUTO, slots=2)
     await server.transport.judged(PATIENCE)
     await until(lambda: len(server.transport) == 2)
-    watcher = TritonServer(inference, Mode.BYTES, slots=0)
+    watcher = TritonServer(tiny_triton, Mode.BYTES, slots=0)
     assert len(await regions(watcher)) == 2
     await server.close()
     assert await regions(watcher) == set()
