@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
+from semblance.orchestrator.adapters.ring import Slot
 from semblance.orchestrator.adapters.transport import Mode, Way
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.errors import DeadlineExceeded, InvalidImage
@@ -133,3 +134,26 @@ async def test_what_a_thread_fills_after_its_caller_has_gone_is_nobodys(models: 
     waiting = await asked(models, 2)
     late.pixels[:] = 7
     assert right(await waiting, batch(2))
+
+
+async def test_rows_that_are_copied_into_the_message_are_lent_to_nobody_meanwhile(
+    tiny_triton: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = TritonServer(tiny_triton, Mode.SHARED_MEMORY, SLOTS)
+    await until(lambda: len(models.transport) == SLOTS)
+    await busy(models)
+    leaving, staying = await asked(models, 1), await asked(models, 2)
+    leaving.cancel()
+
+    def lend_all(way: Way, inputs: int = 1) -> None:
+        """What threads may do at any moment."""
+        lent = []
+        while isinstance(slot := models.transport.lease(1), Slot):
+            slot.memory[:] = 7
+            lent.append(slot)
+        for slot in lent:
+            models.transport.give_back(slot)
+
+    monkeypatch.setattr(models.transport, "count", lend_all)
+    assert right(await staying, batch(2))
+    await models.close()

@@ -19,7 +19,7 @@ class Server:
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[float], float]] = []
         self.gates: list[asyncio.Future[None]] = []
-        self.dropped = 0
+        self.closed = 0
         self.coalescer = Coalescer[str](lambda kind, rows: Numbers(self, kind, max(MOST, rows)), lambda _: UNDER_WAY)
 
     def asked(self) -> list[list[float]]:
@@ -53,8 +53,8 @@ class Numbers(Call):
         await gate
         return [f"{number:g}" for number in numbers]
 
-    def drop(self) -> None:
-        self.server.dropped += 1
+    def close(self) -> None:
+        self.server.closed += 1
 
 
 async def settled(true: Callable[[], bool], turns: int = 5) -> None:
@@ -173,14 +173,45 @@ async def test_who_leaves_before_its_rows_are_there_holds_up_nobody() -> None:
     assert server.asked() == [[2]]
 
 
-async def test_a_call_that_all_have_left_is_dropped() -> None:
+async def test_a_call_that_all_have_left_is_closed() -> None:
     server = Server()
     gone = server.join(1)
     server.coalescer.leave("kind", gone, writing=False)
-    assert (server.asked(), server.dropped) == ([], 1)
+    assert (server.asked(), server.closed) == ([], 1)
     assert gone.call is not None
     assert not gone.call.torn
     assert not server.coalescer._queues
+
+
+async def test_a_call_that_all_have_given_up_is_closed_while_others_are_under_way() -> None:
+    server = Server()
+    held = [await server.ask(number) for number in range(UNDER_WAY)]
+    waiting = [await server.ask(*range(MOST)) for _ in range(3)]
+    part = server.join(7)
+    given_up = await server.answered(part)
+    for each in (*waiting[:2], given_up):
+        each.cancel()
+    await asyncio.wait({*waiting[:2], given_up})
+    assert server.closed == 3
+    assert part.data is None
+    for gate in server.gates:
+        gate.set_result(None)
+    await asyncio.wait(held)
+    assert len(server.asked()) == UNDER_WAY + 1
+    waiting[2].cancel()
+
+
+async def test_none_joins_a_call_that_could_go_but_for_those_who_fill_it() -> None:
+    server = Server()
+    slow = server.join(1)
+    ready = await server.ask(2)
+    other = server.join(3)
+    await server.answered(slow)
+    assert server.asked() == [[1, 2]]
+    await server.answered(other)
+    assert server.asked() == [[1, 2], [3]]
+    server.gates[0].set_result(None)
+    await asyncio.wait({ready})
 
 
 async def test_who_has_left_finds_no_room_any_more() -> None:

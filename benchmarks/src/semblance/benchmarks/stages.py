@@ -47,8 +47,8 @@ def of_model(latency: float, times: Times) -> Stages:
 def of_chain(latency: float, spent: Reading) -> Stages:
     """Of searches: at least one is among what was counted.
 
-    A photo waits for one request to each model, which it may share with others; where it needs several they run side
-    by side.
+    A photo waits for one request to each model, which it may share with others. Their mean is taken for that of the
+    photos: where large and small requests differ, what large ones take longer is counted as transport.
     """
     service = spent.service
     photos = service[SEARCH].count

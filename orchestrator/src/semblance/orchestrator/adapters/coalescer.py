@@ -1,8 +1,8 @@
 """Inputs for the same kind of call that wait go together, and each gets its own answer.
 
-A call costs the orchestrator and the other side about as much for many rows as for one. Nothing waits in an idle
-service: what comes goes at once while fewer calls of its kind are under way than may be; what comes meanwhile goes with
-the next.
+A call costs the orchestrator and the other side about as much for many rows as for one. While fewer calls of a kind are
+under way than may be, what comes goes at once, with no more than those that were being filled beside it; what comes
+meanwhile goes with the next.
 
     join ──▶ filling ──▶ answer ──▶ waiting ──▶ sent ──▶ answered
                └───────▶ leave      (a call goes when nobody fills it any more)
@@ -69,12 +69,16 @@ class Call(ABC):
         self.rows += part.rows
         self.filling += 1
 
+    @property
+    def wanted(self) -> bool:
+        return any(part.wanted for part in self.parts)
+
     @abstractmethod
     async def send(self, timeout: float) -> Any:
         """The answers to the rows of `parts`, a sequence or an array."""
 
-    def drop(self) -> None:  # noqa: B027
-        """It is not sent: nobody wants it any more."""
+    def close(self) -> None:  # noqa: B027
+        """Frees what it holds. It has been sent and has ended, or nobody wanted it before it could be."""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +131,25 @@ class Coalescer(Generic[Kind]):
         with self._lock:
             part.call.filling -= 1
         self._start(kind)
-        return await part.answer
+        try:
+            return await part.answer
+        except asyncio.CancelledError:
+            self._forget(kind, part)
+            raise
+
+    def _forget(self, kind: Kind, part: Part) -> None:
+        """Frees what is held for a part that nobody waits for any more, if its call was not sent yet."""
+        call = part.call
+        with self._lock:
+            queue = self._queues.get(kind)
+            if queue is None or call is None or call not in queue.waiting:
+                return
+            part.data = None
+            if call.filling or call.wanted:
+                return
+            queue.waiting.remove(call)
+        call.close()
+        self._start(kind)
 
     def _start(self, kind: Kind) -> None:
         """Sends what may go."""
@@ -135,7 +157,7 @@ class Coalescer(Generic[Kind]):
         while queue.under_way < self._most(kind) and (call := self._next(queue)):
             call.parts = [part for part in call.parts if part.wanted]
             if not call.parts:
-                call.drop()
+                call.close()
                 continue
             timeout = max(part.deadline for part in call.parts) - time.monotonic()
             sending = asyncio.ensure_future(call.send(timeout))
@@ -147,6 +169,9 @@ class Coalescer(Generic[Kind]):
         with self._lock:
             if not queue.under_way and not queue.waiting:
                 del self._queues[kind]
+            elif queue.waiting and queue.under_way < self._most(kind) and queue.waiting[-1].wanted:
+                # It could go but for those who still fill it: none may join any more.
+                queue.waiting[-1].room = queue.waiting[-1].rows
 
     def _next(self, queue: Queue) -> Call | None:
         """The first that nobody fills any more, taken out of the queue."""
@@ -157,8 +182,6 @@ class Coalescer(Generic[Kind]):
             return call
 
     def _finish(self, kind: Kind, call: Call, sending: asyncio.Future[Any]) -> None:
-        self._queues[kind].under_way -= 1
-        self._start(kind)
         error = asyncio.CancelledError() if sending.cancelled() else sending.exception()
         start = 0
         for part in call.parts:
@@ -170,8 +193,11 @@ class Coalescer(Generic[Kind]):
                 else:
                     part.answer.set_result(sending.result()[start:end])
             start = end
+        self._queues[kind].under_way -= 1
+        self._start(kind)
+        call.close()
 
 
 def _cancel_unless_wanted(sending: asyncio.Future[Any], call: Call, _: asyncio.Future[Any]) -> None:
-    if not any(part.wanted for part in call.parts):
+    if not call.wanted:
         sending.cancel()

@@ -70,7 +70,7 @@ class Inference:
                 self.requests.leave(model, batch.part, writing)
 
     def _under_way(self, model: ModelVersion) -> int:
-        """One for each instance, and one that waits in Triton's queue, so that none of them is ever idle."""
+        """One for each instance, and one that waits in Triton's queue for the next that is idle."""
         return self._instances.get(model, 1) + 1
 
 
@@ -129,29 +129,34 @@ class Request(Call):
             if self._slot is None:
                 response = await self._in_message(self._way, timeout)
             elif not self._whole:
-                self.drop()
+                # The slot is kept until the answer: the message is a copy, but a thread could lease it meanwhile.
                 response = await self._in_message(Way.PARTIAL, timeout)
             else:
                 response = await self._in_slot(self._slot, timeout)
-        return _output(response, self._model, sum(part.rows for part in self.parts))
+        return _output(response, self._model, self._wanted)
 
-    def drop(self) -> None:
+    def close(self) -> None:
+        """Triton was never asked to read what is still in the slot."""
         self._release(idle=True)
+
+    @property
+    def _wanted(self) -> int:
+        """Rows that are sent."""
+        return sum(part.rows for part in self.parts)
 
     @property
     def _whole(self) -> bool:
         """Whether the parts' rows are the first in the slot, with nobody's between them."""
         last = self.parts[-1]
-        return sum(part.rows for part in self.parts) == last.first + last.rows
+        return self._wanted == last.first + last.rows
 
     async def _in_slot(self, slot: Slot, timeout: float) -> service_pb2.ModelInferResponse:
         model = self._model
         self._inference.transport.count(self._way, len(self.parts))
-        rows = sum(part.rows for part in self.parts)
         idle = False
         try:
             response = await self._inference.call(
-                _serialised(model.name, model.version, model.input, rows, slot.name), timeout=timeout
+                _serialised(model.name, model.version, model.input, self._wanted, slot.name), timeout=timeout
             )
             idle = True
             return response
@@ -173,7 +178,7 @@ class Request(Call):
     def _message(self) -> bytes:
         """The serialised request, its last field put behind the others by hand: the pixels are copied once."""
         model = self._model
-        request = _serialised(model.name, model.version, model.input, sum(part.rows for part in self.parts))
+        request = _serialised(model.name, model.version, model.input, self._wanted)
         size = sum(part.data.nbytes for part in self.parts)
         return b"".join((request, _varint(RAW << 3 | 2), _varint(size), *(part.data.data for part in self.parts)))
 

@@ -64,7 +64,8 @@ class TritonServer:
                 f"{title_of(model)} takes batches of {config.max_batch_size} in Triton, and its manifest says "
                 f"{model.max_batch_size}; correct max_batch_size in its config.pbtxt"
             )
-        self._inference.runs(model, sum(group.count * max(1, len(group.gpus)) for group in config.instance_group))
+        instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
+        self._inference.runs(model, max(1, instances))
 
     async def ready_versions(self, name: str, timeout: float) -> tuple[int, ...]:
         with errors(self._url):
