@@ -201,6 +201,16 @@ async def test_a_call_that_all_have_given_up_is_closed_while_others_are_under_wa
     waiting[2].cancel()
 
 
+async def test_a_call_that_all_left_while_they_filled_it_is_closed_while_others_are_under_way() -> None:
+    server = Server()
+    for number in range(UNDER_WAY):
+        await server.ask(number)
+    gone = server.join(7)
+    server.coalescer.leave("kind", gone, writing=True)
+    assert server.closed == 1
+    assert len(server.asked()) == UNDER_WAY
+
+
 async def test_none_joins_a_call_that_could_go_but_for_those_who_fill_it() -> None:
     server = Server()
     slow = server.join(1)

@@ -118,6 +118,7 @@ class Coalescer(Generic[Kind]):
                 return
             part.call.filling -= 1
             part.call.torn |= writing
+        self._forget(kind, part)
         self._start(kind)
 
     async def answer(self, kind: Kind, part: Part, timeout: float) -> Any:
@@ -153,7 +154,9 @@ class Coalescer(Generic[Kind]):
 
     def _start(self, kind: Kind) -> None:
         """Sends what may go."""
-        queue = self._queues[kind]
+        queue = self._queues.get(kind)
+        if queue is None:
+            return
         while queue.under_way < self._most(kind) and (call := self._next(queue)):
             call.parts = [part for part in call.parts if part.wanted]
             if not call.parts:
