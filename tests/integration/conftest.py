@@ -1,4 +1,5 @@
-"""A Triton with models of a few hundred bytes: `tiny`, and `patient`, in which a request waits a second for others."""
+"""A Triton with models of a few hundred bytes: `tiny`, `patient`, in which a request waits a second for others, and
+`pair`, the same in two instances."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository")
     publish(folder, "tiny", versions=1)
     publish(folder, "patient", versions=1, more=PATIENT)
+    publish(folder, "pair", versions=1, more=PATIENT, instances=2)
     return folder
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ async def busy(models: TritonServer) -> list[Answer]:
     return [await asked(models, 1), await asked(models, 2)]
 
 
-async def requests(models: TritonServer) -> tuple[int, int]:
+async def requests(models: TritonServer, name: str = PATIENT_MODEL.name) -> tuple[int, int]:
     """What Triton has answered of that model: requests, and their rows."""
-    answer = await models._stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name=PATIENT_MODEL.name))
+    answer = await models._stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name=name))
     [stats] = answer.model_stats
     return stats.inference_stats.success.count, stats.inference_count
 
@@ -157,3 +158,13 @@ async def test_rows_that_are_copied_into_the_message_are_lent_to_nobody_meanwhil
     monkeypatch.setattr(models.transport, "count", lend_all)
     assert right(await staying, batch(2))
     await models.close()
+
+
+async def test_as_many_are_under_way_as_there_are_instances_and_one_more(models: TritonServer) -> None:
+    pair = replace(PATIENT_MODEL, name="pair")
+    await models.check(pair, PATIENCE)
+    before = await requests(models, "pair")
+    answers = await asyncio.gather(*(infer(models, pair, batch(1), 10.0) for _ in range(5)))
+    assert all(right(each, batch(1)) for each in answers)
+    after = await requests(models, "pair")
+    assert (after[0] - before[0], after[1] - before[1]) == (4, 5)

@@ -36,7 +36,7 @@ max_batch_size: 8
 version_policy {{ all {{ }} }}
 input {{ name: "crop" data_type: TYPE_UINT8 dims: [ 4, 4, 3 ] }}
 output {{ name: "scores" data_type: TYPE_FP32 dims: [ 5 ] }}
-instance_group {{ count: 1 kind: KIND_CPU }}
+instance_group {{ count: {instances} kind: KIND_CPU }}
 {more}
 """
 # A request that is alone waits a second for others.
@@ -65,12 +65,12 @@ def graph(factor: float) -> bytes:
     return model.SerializeToString()
 
 
-def publish(repository: Path, name: str, versions: int, more: str = "") -> None:
+def publish(repository: Path, name: str, versions: int, more: str = "", instances: int = 1) -> None:
     for version in range(1, versions + 1):
         folder = repository / name / str(version)
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(graph(version))
-    (repository / name / "config.pbtxt").write_text(CONFIG.format(name=name, more=more))
+    (repository / name / "config.pbtxt").write_text(CONFIG.format(name=name, more=more, instances=instances))
 
 
 @pytest.fixture(scope="module")
