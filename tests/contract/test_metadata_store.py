@@ -303,10 +303,13 @@ async def test_what_was_written_to_another_collection_is_not_settled(another: Op
     await store.add_first_release(RELEASE)
     late = (await store.write(item("late"))).revision
     release = await store.replace_collection("other")
+    moment = datetime.now(UTC)
     assert not await store.settle("late", late, RELEASE)
-    ((_, newest),) = await store.unsettled(10)
-    assert newest > late
-    assert await store.settle("late", newest, release)
+    assert await store.count_unsettled(moment) == 1
+    assert await store.unsettled(10) == [("late", late)]
+    assert await store.settle("late", late, release)
+    assert not await store.settle("late", late, RELEASE)
+    assert not await store.unsettled(10)
 
 
 async def test_what_is_settled_while_the_collection_is_replaced_is_settled_in_the_new_one(another: Open) -> None:

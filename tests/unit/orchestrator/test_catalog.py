@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from io import BytesIO
 
 import numpy as np
@@ -244,6 +245,22 @@ async def test_mending_fills_another_collection_with_everything(stores: Stores) 
             await asyncio.sleep(0.001)
     mending.cancel()
     assert stores.indexed("other") == expected == stores.true()
+
+
+async def test_the_mender_of_a_replaced_collection_takes_no_item_from_the_next(stores: Stores) -> None:
+    for number in range(5):
+        await stores.put(f"i{number}", RED, n=number)
+    await stores.metadata.replace_collection("other")
+    moment = datetime.now(UTC)
+    stores.models.requests.clear()
+    mending = asyncio.create_task(mend_forever(stores.catalog, RELEASE, seconds=0.001))
+    async with asyncio.timeout(10):
+        # The detector's and the embedder's for each item, and more than one round of them.
+        while len(stores.models.requests) < 30:
+            await asyncio.sleep(0.001)
+    mending.cancel()
+    assert await stores.metadata.count_unsettled(moment) == 5
+    assert [item_id for item_id, _ in await stores.metadata.unsettled(10)] == [f"i{number}" for number in range(5)]
 
 
 async def test_mending_counts_the_objects_that_are_found_now(stores: Stores) -> None:

@@ -188,6 +188,9 @@ async def _try_to_mend(
         try:
             await catalog.mend(item_id, revision, release)
             return True
+        except Conflict:
+            # Somebody else changed it, or its collection was replaced; the item is not to blame, and keeps its place.
+            return False
         except SemblanceError as error:
             log.warning("item %r could not be mended, and is tried again: %s", item_id, error)
         except Exception:

@@ -231,9 +231,11 @@ class MetadataStore(Protocol):
 
         `images` are those that have another number of vectors by now than was written.
 
-        False where that revision is not the newest: two wrote to the index at once, and it may hold either's rows.
-        False, too, where the active release has another collection by now. The item then gets a new revision, which
-        stays unsettled whatever the other one says.
+        False where that revision is not the newest: two wrote to the index at once, and it may hold either's rows. The
+        item then gets a new revision, which stays unsettled whatever the other one says.
+
+        False, too, where the active release has another collection by now: nothing is known of that one, and nothing
+        changes.
         """
         ...
 

@@ -333,8 +333,9 @@ class MemoryMetadataStore(Faulty):
 
     async def settle(self, item_id: str, revision: int, release: Release, images: Sequence[ItemImage] = ()) -> bool:
         self._call()
-        active = self.release is not None and self.release.collection == release.collection
-        if active and self.newest.get(item_id) == revision:
+        if self.release is None or self.release.collection != release.collection:
+            return False
+        if self.newest.get(item_id) == revision:
             self.changed.pop(item_id, None)
             if item_id in self.items:
                 changed = {image.image_id: image for image in images}

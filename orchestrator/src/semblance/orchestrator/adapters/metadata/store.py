@@ -289,11 +289,13 @@ class SqlMetadataStore:
 def _settle(
     connection: Connection, item_id: str, revision: int, release: Release, changed: Sequence[ItemImage]
 ) -> bool:
-    this = revisions.c.item_id == item_id
-    newest = update(revisions).where(this, revisions.c.revision == revision).values(settled=True)
     # Held until the transaction ends, so that what is settled here is not in a collection that was just replaced.
     active = _active_release(connection, held=True)
-    if active and active.collection == release.collection and connection.execute(newest).rowcount:
+    if active is None or active.collection != release.collection:
+        return False
+    this = revisions.c.item_id == item_id
+    newest = update(revisions).where(this, revisions.c.revision == revision).values(settled=True)
+    if connection.execute(newest).rowcount:
         for image in changed:
             same = images.c.item_id == item_id, images.c.image_id == image.image_id
             sizes = {"width": image.width, "height": image.height, "vectors": image.vectors}
