@@ -16,6 +16,7 @@ from threading import Barrier
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine, text
 
 from semblance.orchestrator.adapters.metadata import SqlMetadataStore, engine
 from semblance.orchestrator.adapters.metadata import store as store_module
@@ -59,7 +60,8 @@ async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     async with AsyncExitStack() as stack:
 
         def make() -> MetadataStore:
-            store = SqlMetadataStore(url)
+            # Nobody but the test writes to the index.
+            store = SqlMetadataStore(url, longest_write=0.0)
             stack.push_async_callback(store.close)
             return store
 
@@ -241,6 +243,42 @@ async def test_settling_an_old_revision_unsettles_the_item_anew(store: MetadataS
     assert newest > new
     assert not await store.settle("i", new, RELEASE)
     assert not await store.settle("never", 1, RELEASE)
+
+
+async def test_what_an_earlier_writer_may_still_be_at_is_settled_when_he_must_have_ended(url: str) -> None:
+    store = SqlMetadataStore(url, longest_write=60.0)
+    await store.add_first_release(RELEASE)
+    first = (await store.write(item("i"))).revision
+    assert await store.settle("i", first, RELEASE)
+    second = (await store.write(item("i"))).revision
+    # It died here, or is slow.
+    third = (await store.write(item("i"))).revision
+    assert third > second
+    assert await store.settle("i", third, RELEASE)
+    soon, late = datetime.now(UTC) + timedelta(seconds=30), datetime.now(UTC) + timedelta(seconds=61)
+    assert await store.unsettled(10, soon) == []
+    assert await store.unsettled(10, late) == [("i", third)]
+    # What is found wrong, or has to be written anew, does not wait for that.
+    await store.unsettle(["i"])
+    assert await store.unsettled(10, soon) == [("i", third)]
+    assert await store.settle("i", third, RELEASE)
+    assert await store.unsettled(10, soon) == []
+    await store.replace_collection("other")
+    assert await store.unsettled(10, soon) == [("i", third)]
+    await store.close()
+
+
+async def test_tables_of_an_earlier_version_get_the_new_columns(url: str) -> None:
+    store = SqlMetadataStore(url)
+    await store.write(item("i"))
+    database = create_engine(url)
+    with database.begin() as connection:
+        connection.execute(text("ALTER TABLE revisions DROP COLUMN disputed_until"))
+    database.dispose()
+    await store.close()
+    store = SqlMetadataStore(url)
+    assert (await store.write(item("i"))).revision == 2
+    await store.close()
 
 
 async def test_says_which_were_unsettled_before_a_moment(store: MetadataStore) -> None:

@@ -467,6 +467,13 @@ async def test_another_dimension_is_a_mismatch(index: VectorIndex, release: Rele
             await work
 
 
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_collection_of_another_embedder_is_a_mismatch(index: VectorIndex, release: Release) -> None:
+    other = replace(release, embedder=replace(release.embedder, sha256="f" * 64))
+    with pytest.raises(ContractMismatch, match=f"{release.collection} was made for .*{release.embedder.sha256}"):
+        await index.check(other, TIMEOUT)
+
+
 @pytest.mark.parametrize("server", REAL)
 async def test_a_collection_that_is_not_loaded_is_loaded(
     index: VectorIndex, release: Release, server: str, request: pytest.FixtureRequest

@@ -218,6 +218,21 @@ async def test_a_changed_file_counts_soon(closed: Caller, callers: Path, caplog:
     assert not [token for token in (second, *TOKENS.values()) if token.rpartition(".")[2] in caplog.text]
 
 
+async def test_a_stream_outlives_its_token_by_no_request(closed: Caller, callers: Path) -> None:
+    stream = closed.searching.SearchStream(metadata=bearing(TOKENS["search"]), timeout=PATIENCE)
+    await stream.write(SearchRequest(request_id="before", image=RED_PHOTO))
+    answer: Any = await stream.read()
+    assert (answer.request_id, answer.HasField("response")) == ("before", True)
+    write(callers, entry("search", new_token("search")))
+    async with asyncio.timeout(PATIENCE):
+        while await outcome(closed, "/semblance.v1.CatalogService/Count", *bearing(TOKENS["search"])) is StatusCode.OK:
+            await asyncio.sleep(0.05)
+    await stream.write(SearchRequest(request_id="after", image=RED_PHOTO))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stream.read()
+    assert reason(raised.value)[:2] == (StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+
+
 @pytest.fixture
 def limited(start: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Starts a service with one caller, `admin`, whose rate is given."""
@@ -324,4 +339,4 @@ async def test_commands_reach_a_closed_service(
     assert "search may not call /semblance.v1.CatalogService/Delete" in denied.output
     monkeypatch.delenv("SEMBLANCE_TOKEN")
     unknown = await asyncio.to_thread(run, "count")
-    assert "this service asks who calls" in unknown.output
+    assert "no caller of this service has the certificate of me; send a token" in unknown.output

@@ -38,7 +38,7 @@ async def test_a_dependency_that_fails_is_unavailable_and_worth_a_retry(caller: 
 
 
 async def test_nothing_is_computed_for_a_search_while_milvus_is_missing(caller: Caller, world: World) -> None:
-    world.index.fail(*[DependencyUnavailable("Milvus at x does not answer")] * 1000)
+    world.index.fail(*map(DependencyUnavailable, ["Milvus at x does not answer"] * 1000))
     computed = []
     for _ in range(FAILURES + 2):
         with pytest.raises(grpc.aio.AioRpcError) as raised:

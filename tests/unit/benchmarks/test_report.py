@@ -39,6 +39,18 @@ def test_figures_and_scenarios_are_reported_and_kept(tmp_path: Path) -> None:
     assert Result.read(home / "results" / "native.json") == result
 
 
+def test_what_is_not_measured_again_stays_in_the_report(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    Figure("latency", {ONLY: Measure((1.2,), 1.15, "lower")}, "make bench", HOST).write(tmp_path / "before")
+    Result("native", "native", "make bench", HOST, (row(1),)).write(tmp_path / "before")
+    report.write(tmp_path / "before", home)
+    Figure("ingest", {ONLY: Measure((0.9,), 0.85, "higher")}, "make bench", HOST).write(tmp_path / "now")
+    text = report.write(tmp_path / "now", home).read_text()
+    assert "| latency | 1.200 |" in text
+    assert "| ingest | 0.900 |" in text
+    assert "| unary | 1 |" in text
+
+
 def test_layouts_of_the_index_are_drawn(tmp_path: Path) -> None:
     out, home = tmp_path / "out", tmp_path / "home"
     layouts = {

@@ -171,6 +171,19 @@ async def test_searches_go_before_puts_but_one_put_is_always_in_flight() -> None
     assert inside(*puts, *searches) == [True, False, True, True]
 
 
+async def test_where_one_is_worked_on_at_a_time_searches_and_puts_take_turns() -> None:
+    where = admission(1)
+    [first] = await guests(where.search, "a")
+    searches, puts = await guests(where.search, "a", "a"), await guests(where.ingest, "b", "b")
+    await first.leaves()
+    order = []
+    for _ in range(4):
+        [who] = [guest for guest in (*searches, *puts) if guest.inside and not guest.task.done()]
+        order.append("search" if who in searches else "put")
+        await who.leaves()
+    assert order in (["search", "put"] * 2, ["put", "search"] * 2)
+
+
 async def test_puts_leave_one_place_free_for_a_search() -> None:
     where = admission(4)
     puts = await guests(where.ingest, *"bbbbbb")

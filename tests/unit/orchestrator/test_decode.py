@@ -14,6 +14,7 @@ from PIL import Image
 
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.errors import InvalidImage
+from semblance.orchestrator.scans import most_scans
 
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=1_000_000)
 
@@ -223,10 +224,26 @@ def scanned(kind: str, times: int, between: bytes = b"") -> bytes:
 def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(kind: str, between: bytes) -> None:
     data = scanned(kind, 20_000, between)
     begin = time.process_time()
-    with pytest.raises(InvalidImage, match=r"in 20,0.. scans, and at most 100 are accepted|not a JPEG"):
+    with pytest.raises(InvalidImage, match=r"in 20,0.. scans, and at most 65 are accepted|not a JPEG"):
         decode(data, LIMITS)
     # Decoding takes a minute.
     assert time.process_time() - begin < 5
+
+
+def test_a_scan_of_all_components_behind_others_ends_nothing() -> None:
+    whole = b"\xff\xda" + struct.pack(">HB", 12, 3) + bytes([1, 0, 2, 0, 3, 0, 0, 63, 0]) + b"\0"
+    data = scanned("separate components", 1)
+    with pytest.raises(InvalidImage, match="in 202 scans"):
+        decode(data[:-2] + whole + data[data.index(b"\xff\xda") : -2] * 200 + data[-2:], LIMITS)
+
+
+def test_the_larger_a_picture_the_fewer_scans_it_may_come_in() -> None:
+    data, pixels = scanned("progressive", 30), 640 * 480
+    with pytest.raises(InvalidImage, match=r"at most 20 are accepted of one of 0\.3 megapixels"):
+        decode(data, ImageLimits(2**20, pixels))
+    assert [most_scans(pixels, 2 * pixels), most_scans(pixels, 10 * pixels)] == [40, 100]
+    usual = encoded(Image.new("RGB", (640, 480)), "JPEG", progressive=True)
+    assert decode(usual, ImageLimits(2**20, pixels)).width == 640
 
 
 def test_scans_are_counted_to_the_end_of_the_picture() -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from semblance.orchestrator import dependency as breaker
 from semblance.orchestrator.dependency import FAILURES, Dependency, guarded
-from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, SemblanceError
+from semblance.orchestrator.errors import (
+    ContractMismatch,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidArgument,
+    Overloaded,
+    SemblanceError,
+)
 from tests.integration.service.world import until
 
 GONE = DependencyUnavailable("the part does not answer")
@@ -19,23 +26,30 @@ class Part:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
-        self.hangs = False
-        self.calls = self.probes = 0
+        self.hangs = self.answers = False
+        self.calls = self.probes = self.thorough = 0
 
-    async def probe(self, timeout: float) -> None:
+    async def probe(self, timeout: float, failed: bool) -> None:
         self.probes += 1
-        await self._answer()
+        self.thorough += failed
+        # It answers questions, whatever becomes of calls.
+        if failed or not self.answers:
+            await self._answer()
 
     async def call(self, number: int) -> int:
         self.calls += 1
         await self._answer()
         return number
 
+    async def other(self) -> None:
+        """Succeeds whatever becomes of `call`."""
+
     async def _answer(self) -> None:
         if self.hangs:
             await asyncio.Event().wait()
         if self.error is not None:
-            raise self.error
+            # Each call fails with an error of its own.
+            raise type(self.error)(*self.error.args)
 
 
 class Watched:
@@ -95,11 +109,51 @@ async def test_a_success_between_them_counts(watched: Watched) -> None:
     assert watched.dependency.available
 
 
-@pytest.mark.parametrize("error", [ContractMismatch("not loaded"), KeyError("a defect")])
+@pytest.mark.parametrize("error", [InvalidArgument("no such filter"), KeyError("a defect")])
 async def test_an_answer_that_is_an_error_is_an_answer(watched: Watched, error: Exception) -> None:
     await fail(watched, error, 2 * FAILURES)
     assert watched.dependency.available
     assert not watched.part.probes
+
+
+async def test_one_kind_of_call_that_fails_is_enough(watched: Watched) -> None:
+    for _ in range(FAILURES - 1):
+        await fail(watched, GONE, 1)
+        await watched.port.other()
+    assert watched.dependency.available
+    await fail(watched, GONE, 1)
+    assert not watched.dependency.available
+
+
+async def test_those_who_shared_a_call_that_failed_count_as_one(watched: Watched) -> None:
+    shared = DependencyUnavailable("the part does not answer")
+    for _ in range(2 * FAILURES):
+        with pytest.raises(DependencyUnavailable), watched.dependency.calling():
+            raise shared
+    assert watched.dependency.available
+
+
+@pytest.mark.parametrize("error", [GONE, ContractMismatch("it gave no output")])
+async def test_what_answers_questions_and_fails_at_its_work_is_unavailable(watched: Watched, error: Exception) -> None:
+    watched.part.answers = True
+    await fail(watched, error, 1)
+    await until(lambda: not watched.dependency.available)
+    assert watched.part.thorough == watched.part.probes
+    watched.part.error = None
+    await until(lambda: watched.dependency.available)
+    thorough = watched.part.thorough
+    watched.dependency._suspected.set()
+    await until(lambda: watched.part.probes > thorough)
+    assert watched.part.thorough == thorough
+
+
+async def test_what_has_much_to_do_works(watched: Watched) -> None:
+    watched.part.error = Overloaded("its queue is full")
+    watched.dependency._suspected.set()
+    await until(lambda: watched.part.probes >= 1)
+    watched.dependency._suspected.set()
+    await until(lambda: watched.part.probes > FAILURES or watched.dependency._suspected.is_set())
+    assert watched.dependency.available
 
 
 async def test_a_passed_deadline_only_has_it_probed(watched: Watched) -> None:

@@ -61,6 +61,8 @@ def test_accepts(where: Filter) -> None:
         (Any(()), "at least one filter"),
         (nested(17), "too large"),
         (Any((comparison("stock", Operator.EQUAL, 1),) * 256), "too large"),
+        (Any((comparison("item_id", Operator.IN, *["x" * 256] * 1000),) * 2), "at most 262,144 characters together"),
+        (Any((comparison("stock", Operator.IN, *range(1000)),) * 17), "at most 262,144 characters together"),
     ],
 )
 def test_refuses(where: Filter, message: str) -> None:

@@ -38,7 +38,7 @@ class Server(FakeInferenceServer):
 
 
 def replicas(*servers: Server) -> tuple[Replicas, list[Dependency]]:
-    async def probe(timeout: float) -> None: ...
+    async def probe(timeout: float, failed: bool) -> None: ...
 
     dependencies = [Dependency(f"Triton {number}", probe, lambda: None) for number in range(len(servers))]
     return Replicas([Replica(*pair) for pair in zip(servers, dependencies, strict=True)]), dependencies
@@ -89,7 +89,7 @@ async def test_those_with_nothing_to_do_get_some_of_each_model() -> None:
 async def test_a_bad_one_gets_nothing_until_it_answers() -> None:
     good, bad = Server(), Server()
     where, [_, dependency] = replicas(good, bad)
-    bad.fail(*[GONE] * 100)
+    bad.fail(*map(DependencyUnavailable, ["it does not answer"] * 100))
     outcomes = await asyncio.gather(*(infer(where) for _ in range(20)), return_exceptions=True)
     assert sum(isinstance(outcome, DependencyUnavailable) for outcome in outcomes) <= 10
     before = bad.given
@@ -108,7 +108,7 @@ async def test_none_left_fails_at_once() -> None:
     servers = [Server(), Server()]
     where, _ = replicas(*servers)
     for server in servers:
-        server.fail(*[GONE] * FAILURES)
+        server.fail(*map(DependencyUnavailable, ["it does not answer"] * FAILURES))
     for _ in range(2 * FAILURES):
         with pytest.raises(DependencyUnavailable):
             await infer(where)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours
 from semblance.orchestrator.release import IndexParameters, ModelVersion, Release, Tensor
@@ -72,6 +74,16 @@ async def test_does_not_ask_for_rows_that_are_not_similar_enough() -> None:
     index = ListIndex(rows(*[("a", 0.9)] * 4, *[("b", 0.2)] * 100))
     assert await found(index, 2, min_similarity=0.5) == [[("a", 0.9, "image0")]] * 2
     assert index.limits == [8]
+
+
+async def test_what_is_asked_of_many_vectors_is_bounded() -> None:
+    index = ListIndex(rows(*[("a", 0.9)] * 20_000))
+    vectors = np.zeros((100, 4), np.float32)
+    hits = await search(vectors, 200, -1, None, False, RELEASE, index, Deadline.after(10))
+    assert [len(each) for each in hits] == [1] * 100
+    assert index.limits == [800, 2000]
+    with pytest.raises(InvalidArgument, match="ask for at most 200 items, or for fewer objects"):
+        await search(vectors, 201, -1, None, False, RELEASE, index, Deadline.after(10))
 
 
 async def test_fewer_items_than_wanted_are_all_there_are() -> None:

@@ -113,6 +113,10 @@ def test_others_are_listened_to_with_tls_and_callers_or_in_so_many_words(listen:
         ({"tls_key": "k.pem"}, "belong together"),
         ({"tls_client_ca": "ca.pem"}, "SEMBLANCE_TLS_CLIENT_CA needs SEMBLANCE_TLS_CERTIFICATE"),
         ({"milvus_uri": "http://root:hunter2@host:19530"}, "set SEMBLANCE_MILVUS_TOKEN"),
+        (
+            {"metadata_url": "postgresql+psycopg://me:hunter2@host/d"},
+            "--metadata-url holds .* set SEMBLANCE_METADATA_URL",
+        ),
         ({"insecure_listen": "perhaps"}, "--insecure-listen is 'perhaps'"),
     ],
 )
@@ -122,9 +126,11 @@ def test_settings_that_do_not_fit_are_named(flags: dict[str, str], message: str)
     assert "hunter2" not in str(raised.value)
 
 
-def test_a_secret_is_not_shown() -> None:
-    secrets = {"milvus_token": "root:hunter2", "metadata_url": "postgresql+psycopg://semblance:hunter2@host/database"}
-    assert "hunter2" not in repr(Settings.read(secrets))
+def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMBLANCE_METADATA_URL", "postgresql+psycopg://semblance:hunter2@host/database")
+    settings = Settings.read({"milvus_token": "root:hunter2"})
+    assert "hunter2" in settings.metadata_url
+    assert "hunter2" not in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +145,13 @@ def test_a_secret_is_not_shown() -> None:
         {"model_repository": "foo://semblance:hunter2/with@slash@host/models"},
     ],
 )
-async def test_a_password_in_a_wrong_address_is_not_shown(flags: dict[str, str]) -> None:
+async def test_a_password_in_a_wrong_address_is_not_shown(
+    flags: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in flags.items():
+        monkeypatch.setenv(variable(name), value)
     with pytest.raises(SettingsError) as raised:
-        async with real_ports(Settings.read(flags)):
+        async with real_ports(Settings.read({})):
             pass
     assert "hunter2" not in str(raised.value)
 

@@ -31,27 +31,33 @@ class NothingMeasured(Exception):
 def write(out: Path, home: Path) -> Path:
     """Copies the results of `out` into `home`/results, draws the plots there, and writes `home`/REPORT.md.
 
+    What was published before and not measured again stays; each has its commit.
+
     Raises:
-        NothingMeasured: there is none.
+        NothingMeasured: `out` has none.
     """
-    figures = [Figure.read(path) for path in sorted(out.glob("*.json"))]
-    results = [Result.read(path) for path in sorted((out / "scenarios").glob("*.json"))]
-    if not figures and not results:
+    measured = [*out.glob("*.json"), *(out / "scenarios").glob("*")]
+    if not measured:
         raise NothingMeasured(f"{out} has no results; run `make bench` first")
     kept = home / RESULTS
     kept.mkdir(parents=True, exist_ok=True)
+    for path in measured:
+        shutil.copy(path, kept)
+    published = sorted(kept.glob("*.json"))
+    # A scenario has its rows as CSV beside it.
+    scenarios = [path for path in published if path.with_suffix(".csv").exists()]
+    figures = [Figure.read(path) for path in published if path not in scenarios]
+    results = [Result.read(path) for path in scenarios]
     sections = [INTRODUCTION]
     if figures:
         sections.append(_figures(figures))
-    for path in (*out.glob("*.json"), *(out / "scenarios").glob("*")):
-        shutil.copy(path, kept)
     for figure in figures:
         if plots.LAYOUT in figure.parts:
             plots.layouts(figure, kept / f"{figure.name}.png")
-    scenarios = [_scenario(result, kept) for result in results]
+    texts = [_scenario(result, kept) for result in results]
     # Those that measurements drew themselves.
-    others = sorted(path.name for path in kept.glob("*.png") if not any(path.name in text for text in scenarios))
-    sections += [f"![{name}]({RESULTS}/{name})\n" for name in others] + scenarios
+    others = sorted(path.name for path in kept.glob("*.png") if not any(path.name in text for text in texts))
+    sections += [f"![{name}]({RESULTS}/{name})\n" for name in others] + texts
     report = home / REPORT
     report.write_text("\n".join(sections), encoding="utf-8")
     return report

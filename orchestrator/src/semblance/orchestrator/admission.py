@@ -77,6 +77,7 @@ class Admission:
         self.ingest = IngestLane(self, "puts", ingest, ingests)
         self.lookup = LookupLane(self, "catalogue calls", lookup, lookups)
         self._sharing = (self.search, self.ingest)
+        self._last: Lane | None = None
 
     @property
     def in_flight(self) -> int:
@@ -86,8 +87,9 @@ class Admission:
     def pass_on(self) -> None:
         """Gives what is free to those whose turn it is."""
         while ready := [lane for lane in self._sharing if lane.waiting and lane.has_room]:
-            # Who has nothing in flight goes first; otherwise the lanes' order decides.
-            min(ready, key=lambda lane: lane.in_flight > 0).let_in()
+            # Who has nothing in flight goes first, they in turns; otherwise the lanes' order decides.
+            self._last = min(ready, key=lambda lane: (lane.in_flight > 0, lane.in_flight == 0 and lane is self._last))
+            self._last.let_in()
         while self.lookup.waiting and self.lookup.has_room:
             self.lookup.let_in()
 

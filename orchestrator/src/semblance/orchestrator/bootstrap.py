@@ -59,6 +59,8 @@ INPUTS_PER_SLOT = 4
 STARTUP_POLL = 0.5
 # How long a change may be on its way to the index before it is mended, and between two rounds of that, in seconds.
 MEND_SECONDS = 3.0
+# What a put or a mend may take beyond the longest deadline, until the last of its calls has ended, in seconds.
+WRITE_MARGIN = 60.0
 # Between two looks at which release is active, in seconds.
 FOLLOW_SECONDS = 1.0
 
@@ -77,7 +79,7 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
             token = settings.milvus_token.get_secret_value()
             index = MilvusIndex(settings.milvus_uri, token, alone=settings.workers == 1)
             stack.push_async_callback(index.close)
-            metadata = SqlMetadataStore(settings.metadata_url)
+            metadata = SqlMetadataStore(settings.metadata_url, settings.max_deadline + WRITE_MARGIN)
             stack.push_async_callback(metadata.close)
             images = FileImageStore(settings.image_store)
             stack.push_async_callback(images.close)

@@ -1,5 +1,6 @@
 """Who calls, and what it may do."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,11 +16,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`name` is for logs, metrics and admission; without a `rate` it calls as often as it likes."""
+    """`name` is for logs, metrics and admission; without a `rate` it calls as often as it likes.
+
+    `check` raises Unauthenticated or Forbidden where it may not make its call any more: a stream outlives a token.
+    """
 
     name: str
     roles: frozenset[Role]
     rate: RateLimit | None = None
+    check: Callable[[], object] = lambda: None
 
 
 ANYBODY = Caller("anybody", frozenset(Role))

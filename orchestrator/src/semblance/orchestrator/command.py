@@ -1,6 +1,5 @@
 """`semblance serve`."""
 
-import asyncio
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -60,9 +59,9 @@ def serve(**flags: str | None) -> None:
         log_to_stderr(settings.log_level)
         if settings.workers == 1:
             # Not above: the process that watches over workers needs none of this, and its 150 MB.
-            from semblance.orchestrator.process import run
+            from semblance.orchestrator import process
 
-            asyncio.run(run(settings))
+            process.serve(settings)
         else:
             given = {variable(name): value for name, value in flags.items() if value is not None}
             sys.exit(supervise(settings, given))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from semblance.orchestrator.errors import InvalidImage
-from semblance.orchestrator.scans import MAX_SCANS, scans
+from semblance.orchestrator.scans import most_scans, scans
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 # Several pictures in one JPEG file, as some phones write them, are a format of their own to Pillow; the first counts.
@@ -71,8 +71,12 @@ def decode(data: bytes, limits: ImageLimits, enough: int | None = None) -> Photo
             f"the image has {width} × {height} = {width * height / 1e6:.1f} megapixels, and at most "
             f"{limits.max_pixels / 1e6:.1f} are accepted; send it smaller"
         )
-    if image.format in JPEG and (count := scans(data, len(image.getbands()))) > MAX_SCANS:
-        raise InvalidImage(f"the image comes in {count:,} scans, and at most {MAX_SCANS} are accepted; save it anew")
+    most = most_scans(width * height, limits.max_pixels)
+    if image.format in JPEG and (count := scans(data, len(image.getbands()))) > most:
+        raise InvalidImage(
+            f"the image comes in {count:,} scans, and at most {most} are accepted of one of "
+            f"{width * height / 1e6:.1f} megapixels; save it anew"
+        )
     turned = orientation(image)
     try:
         pixels = upright(_rgb(image, data, enough), turned)

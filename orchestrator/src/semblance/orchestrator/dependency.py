@@ -1,23 +1,32 @@
 """Whether something that the service needs answers: a circuit breaker that looks for itself.
 
-    available ──FAILURES in a row, of calls or probes──▶ unavailable
-        ▲                                                    │
-        └───────────────── a probe succeeds ─────────────────┘
+    available ──FAILURES in a row, of calls of one kind or probes──▶ unavailable
+        ▲                                                                │
+        └─────────────────────── a probe succeeds ───────────────────────┘
 
 While it is available it is probed now and then, so that its health is known without traffic, and at once after a call
-that failed. While it is not, calls fail without being made, and it is probed with a growing, jittered delay. A call
-whose deadline passed only has it probed: how long that was is its caller's choice.
+that failed. While it is not, calls fail without being made, and it is probed with a growing, jittered delay. Where
+calls have failed, answering questions is not enough: a probe has it do what they asked for. A call whose deadline
+passed only has it probed: how long that was is its caller's choice.
 """
 
 import asyncio
 import logging
 import random
 import time
+import weakref
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
-from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable, SemblanceError
+from semblance.orchestrator.errors import (
+    ContractMismatch,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Overloaded,
+    SemblanceError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +39,13 @@ PROBE_TIMEOUT = 3.0
 FIRST_RETRY, LAST_RETRY = 0.1, 2.0
 
 Port = TypeVar("Port")
+Probe = Callable[[float, bool], Awaitable[object]]
 
 
 class Dependency:
-    def __init__(self, name: str, probe: Callable[[float], Awaitable[object]], on_change: Callable[[], None]) -> None:
-        """`probe` raises an error of ours where it does not answer, or answers wrongly, within so many seconds.
+    def __init__(self, name: str, probe: Probe, on_change: Callable[[], None]) -> None:
+        """`probe` raises an error of ours where it does not answer, or answers wrongly, within so many seconds; it is
+        told whether calls have failed since it last succeeded.
 
         `on_change` is told when it becomes available or unavailable.
         """
@@ -43,8 +54,9 @@ class Dependency:
         # Why it is unavailable, and whether it answers all the same.
         self._reason = ""
         self._answers = True
-        # Calls that failed since the last one that did not.
-        self._failures = 0
+        # By kind, calls that failed since the last one that did not.
+        self._failures: Counter[str] = Counter()
+        self._last_failure: Callable[[], Exception | None] = lambda: None
         self._since = 0.0
         self._suspected = asyncio.Event()
         self._on_change = on_change
@@ -63,21 +75,27 @@ class Dependency:
             raise DependencyUnavailable(f"{self._reason}; it is tried again every {LAST_RETRY:g} s", delay)
 
     @contextmanager
-    def calling(self) -> Iterator[None]:
-        """Around a call; raises what `check` raises."""
+    def calling(self, kind: str = "") -> Iterator[None]:
+        """Around a call; raises what `check` raises. One kind of call may fail while others do not."""
         self.check()
         try:
             yield
-        except DependencyUnavailable as error:
-            self._failures += 1
-            self._suspected.set()
-            if self._failures >= FAILURES:
-                self.unavailable(error)
+        except (DependencyUnavailable, ContractMismatch) as error:
+            # Those whose inputs went as one request get the same error.
+            if error is not self._last_failure():
+                self._last_failure = weakref.ref(error)
+                self._failed(kind, error)
             raise
         except DeadlineExceeded:
             self._suspected.set()
             raise
-        self._failures = 0
+        self._failures.pop(kind, None)
+
+    def _failed(self, kind: str, error: SemblanceError) -> None:
+        self._failures[kind] += 1
+        self._suspected.set()
+        if self._failures[kind] >= FAILURES:
+            self.unavailable(error)
 
     def unavailable(self, error: SemblanceError) -> None:
         """No call is made until a probe succeeds."""
@@ -113,7 +131,7 @@ class Dependency:
         self._suspected.clear()
 
     def _works(self) -> None:
-        self._failures = 0
+        self._failures.clear()
         if not self.available:
             self._reason, self._answers = "", True
             log.info("%s is available again, after %.1f s", self.name, time.monotonic() - self._since)
@@ -122,7 +140,10 @@ class Dependency:
     async def _look(self) -> SemblanceError | None:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
-                await self._probe(PROBE_TIMEOUT)
+                await self._probe(PROBE_TIMEOUT, bool(self._failures))
+        except Overloaded:
+            # It has much to do, and does it.
+            return None
         except TimeoutError:
             return DependencyUnavailable(f"{self.name} did not answer within {PROBE_TIMEOUT:g} s")
         except SemblanceError as error:
@@ -147,7 +168,7 @@ class _Guarded:
         method = getattr(self._port, name)
 
         async def call(*arguments: Any, **named: Any) -> Any:
-            with self._dependency.calling():
+            with self._dependency.calling(name):
                 return await method(*arguments, **named)
 
         # Found without this from now on.

@@ -15,6 +15,9 @@ ATTRIBUTE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 MAX_DEPTH = 16
 MAX_NODES = 256
 MAX_VALUES = 1000
+# Characters of all values together, a number counting as NUMBER_SIZE.
+MAX_SIZE = 2**18
+NUMBER_SIZE = 16
 
 
 class Operator(StrEnum):
@@ -59,7 +62,7 @@ def check_filter(root: Filter, types: Mapping[str, AttributeType]) -> None:
 
     `types` are the catalogue's attributes; `item_id` is a string beside them.
     """
-    nodes = 0
+    nodes = size = 0
     stack = [(root, 1)]
     while stack:
         node, depth = stack.pop()
@@ -69,6 +72,12 @@ def check_filter(root: Filter, types: Mapping[str, AttributeType]) -> None:
         match node:
             case Comparison():
                 _check_comparison(node, types)
+                size += sum(len(value) if isinstance(value, str) else NUMBER_SIZE for value in node.values)
+                if size > MAX_SIZE:
+                    raise InvalidFilter(
+                        f"the values of the filter are too large: at most {MAX_SIZE:,} characters together, a number "
+                        f"counting as {NUMBER_SIZE}"
+                    )
             case All(filters) | Any(filters):
                 if not filters:
                     raise InvalidFilter("`all` and `any` need at least one filter")

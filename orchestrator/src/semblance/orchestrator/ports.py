@@ -126,7 +126,8 @@ class VectorIndex(Protocol):
         ...
 
     async def check(self, release: Release, timeout: float) -> None:
-        """Raises ContractMismatch unless the collection is there, with the right dimension; sees that it is loaded."""
+        """Raises ContractMismatch unless the collection is there, made for the release's embedder and with its
+        dimension; sees that it is loaded."""
         ...
 
     async def upsert(self, release: Release, rows: Sequence[IndexRow], timeout: float) -> None:
@@ -230,6 +231,9 @@ class MetadataStore(Protocol):
         """Says that the release's collection agrees with a revision of an item, or with its removal.
 
         `images` are those that have another number of vectors by now than was written.
+
+        True, though it stays unsettled for a while, where the revision before was not settled when this one was made:
+        its writer may still come, and nobody would know. The item is mended once more when that time has passed.
 
         False where that revision is not the newest: two wrote to the index at once, and it may hold either's rows. The
         item then gets a new revision, which stays unsettled whatever the other one says.

@@ -2,15 +2,27 @@
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from semblance.orchestrator.allocator import keep_freed_memory
 from semblance.orchestrator.bootstrap import Service, real_ports
 from semblance.orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, worker: int = 0) -> NoReturn:
+    """Serves as `run` does, and ends the process with status 0. Raises what keeps it from serving."""
+    asyncio.Runner().run(run(settings, worker))
+    # Neither the loop is closed nor the interpreter ended: both wait for every thread, and one may hang in a store that
+    # does not answer. What had to be finished is.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 async def run(settings: Settings, worker: int = 0) -> None:

@@ -47,7 +47,7 @@ class Replicas:
         replica.outstanding += 1
         try:
             with replica.server.batch(model, rows) as batch:
-                yield GuardedBatch(batch, replica.dependency)
+                yield GuardedBatch(batch, replica.dependency, model.name)
         finally:
             replica.outstanding -= 1
 
@@ -91,11 +91,12 @@ class GuardedBatch:
 
     batch: Batch
     dependency: Dependency
+    model: str
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
         return self.batch.pixels
 
     async def infer(self, timeout: float) -> NDArray[np.float32]:
-        with self.dependency.calling():
+        with self.dependency.calling(self.model):
             return await self.batch.infer(timeout)

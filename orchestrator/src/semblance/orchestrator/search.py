@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.ports import Neighbour, Neighbours, VectorIndex
 from semblance.orchestrator.release import Release
@@ -12,6 +13,9 @@ from semblance.orchestrator.release import Release
 ROWS_PER_ITEM = 4
 # The most rows that Milvus returns for one vector (its topK limit).
 MAX_ROWS = 16_384
+# Of all vectors together: rows that are read at once, and items that may be asked for.
+MAX_ROWS_TOGETHER = 200_000
+MAX_HITS = 20_000
 
 
 async def search(
@@ -29,8 +33,16 @@ async def search(
 
     Rows are fetched in surplus and grouped by item here, because the index's own grouping loses recall after
     deletions; where too few items come out of a full answer, it asks for more.
+
+    Raises InvalidArgument where all vectors together would have more than MAX_HITS items.
     """
-    limit = min(top_k * ROWS_PER_ITEM, MAX_ROWS)
+    if top_k * len(vectors) > MAX_HITS:
+        raise InvalidArgument(
+            f"{len(vectors)} objects with {top_k} items each are more than the {MAX_HITS:,} items that one answer may "
+            f"have; ask for at most {MAX_HITS // len(vectors)} items, or for fewer objects"
+        )
+    most = min(MAX_ROWS, MAX_ROWS_TOGETHER // max(1, len(vectors)))
+    limit = min(top_k * ROWS_PER_ITEM, most)
     while True:
         answers = await index.search(release, vectors, limit, where, include_attributes, deadline.remaining())
         hits = [_group(answer, top_k, min_similarity) for answer in answers]
@@ -38,9 +50,9 @@ async def search(
             len(found) < top_k and len(answer) == limit and answer.similarities[-1] >= min_similarity
             for found, answer in zip(hits, answers, strict=True)
         )
-        if not short or limit == MAX_ROWS:
+        if not short or limit == most:
             return hits
-        limit = min(limit * ROWS_PER_ITEM, MAX_ROWS)
+        limit = min(limit * ROWS_PER_ITEM, most)
 
 
 def _group(answer: Neighbours, top_k: int, min_similarity: float) -> tuple[Neighbour, ...]:

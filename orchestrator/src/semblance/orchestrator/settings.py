@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     metadata_url: str = Field(
         "sqlite:///.semblance/metadata.db",
         repr=False,
-        description="The metadata store: sqlite:///file or postgresql+psycopg://user:password@host/database.",
+        description="The metadata store: sqlite:///file or postgresql+psycopg://user:password@host/database; with a "
+        "password only by the variable.",
     )
     image_store: str = Field(
         "file://.semblance/images", description="The image store: file://folder or s3://bucket/prefix."
@@ -128,6 +129,11 @@ class Settings(BaseSettings):
             settings = cls(**dict[str, Any](flags))
         except ValidationError as error:
             raise SettingsError("; ".join(_complaint(dict(each), flags) for each in error.errors())) from None
+        if "metadata_url" in flags and urlsplit(settings.metadata_url).password:
+            raise SettingsError(
+                f"{flag('metadata_url')} holds a password, which others of this host see in the list of processes: set "
+                f"{variable('metadata_url')} instead"
+            )
         settings.check()
         return settings
 

@@ -182,6 +182,7 @@ def _compares(value: Value, operator: Operator, values: Sequence[Value]) -> bool
 @dataclass(slots=True)
 class MemoryCollection:
     dimension: int
+    embedder: str
     rows: dict[str, IndexRow] = field(default_factory=dict)
 
 
@@ -194,11 +195,12 @@ class MemoryVectorIndex(Faulty):
 
     async def create(self, release: Release, timeout: float) -> None:
         self._call()
-        self.collections.setdefault(release.collection, MemoryCollection(release.dimension))
+        self.collections.setdefault(release.collection, MemoryCollection(release.dimension, release.embedder.sha256))
 
     async def check(self, release: Release, timeout: float) -> None:
         self._call()
-        self._collection(release)
+        if (made_for := self._collection(release).embedder) != release.embedder.sha256:
+            raise ContractMismatch(f"collection {release.collection} was made for the embedder {made_for}")
 
     async def upsert(self, release: Release, rows: Sequence[IndexRow], timeout: float) -> None:
         self._call()

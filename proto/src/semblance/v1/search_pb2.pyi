@@ -97,7 +97,7 @@ class SearchOptions(_message.Message):
     INCLUDE_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     INCLUDE_TIMINGS_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
-    """Items returned for each object, 1 to 1000; 10 if unset."""
+    """Items returned for each object, 1 to 1000; 10 if unset. All objects together may have 20,000."""
     objects: Global___SearchOptions.Objects.ValueType
     min_detection_score: _builtins.float
     """Detections below this score are left out, 0 to 1; 0.25 if unset."""

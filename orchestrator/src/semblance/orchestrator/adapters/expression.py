@@ -5,6 +5,7 @@ missing key differs between the servers, hence the `exists` before each comparis
 false, never unknown. Everything is in brackets, because the servers give `exists` and `not` different precedence.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 from semblance.orchestrator.errors import InvalidFilter
@@ -15,6 +16,8 @@ INT64_MIN = -(2**63)
 
 # The escapes that Milvus' parser (Go's strconv.Unquote) and Milvus Lite's both know; all else stands for itself.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+_FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 
 Membership = Callable[[str, Sequence[Value]], str]
 
@@ -44,7 +47,7 @@ def literal(value: Value) -> str:
 
 def text(value: str) -> str:
     """A string literal, in double quotes."""
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if _FORBIDDEN.search(value):
         raise InvalidFilter("text must not contain NUL or lone surrogates")
     return f'"{value.translate(_ESCAPES)}"'
 

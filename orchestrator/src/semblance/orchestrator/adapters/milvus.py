@@ -66,6 +66,8 @@ GRPC_OPTIONS = {
 # `pkg/util/merr/errors.go` in milvus-io/milvus.
 MISSING = 100
 NOT_LOADED = 101
+# A property of each collection, the digest of an embedder's model file: another's vectors may have the same length.
+MADE_FOR = "semblance.embedder"
 
 log = logging.getLogger(__name__)
 # What it logs, with a traceback, it also raises.
@@ -244,7 +246,9 @@ def _create(uri: str, token: str, release: Release, timeout: float) -> None:
     try:
         _ensure(
             lambda: client.has_collection(name, timeout=timeout),
-            lambda: client.create_collection(name, schema=_schema(release.dimension), timeout=timeout),
+            lambda: client.create_collection(
+                name, schema=_schema(release.dimension), properties={MADE_FOR: release.embedder.sha256}, timeout=timeout
+            ),
         )
         _ensure(
             lambda: bool(client.list_indexes(name, timeout=timeout)),
@@ -296,6 +300,12 @@ async def _check(client: AsyncMilvusClient, release: Release, timeout: float) ->
         raise ContractMismatch(
             f"collection {name} holds vectors of {dimensions[0] if dimensions else 'no'} numbers, and release "
             f"{release.release_id} needs {release.dimension}; `semblance rebuild` makes the index anew"
+        )
+    made_for, embedder = description["properties"].get(MADE_FOR), release.embedder.sha256
+    if made_for not in (None, embedder):
+        raise ContractMismatch(
+            f"collection {name} was made for the embedder with the SHA-256 {made_for}, and release "
+            f"{release.release_id} has {embedder}; `semblance rebuild` makes the index anew"
         )
     state = (await client.get_load_state(name, timeout=timeout + MARGIN))["state"]
     if state == LoadState.Loading:

@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -33,6 +33,8 @@ BOUNDED_TIMESTAMP = 2
 # wait long for the others' vectors.
 UNDER_WAY = 2
 MOST_VECTORS = 64
+# Rows that are answered to them together: an answer is read in one piece, on the event loop.
+MOST_ROWS = 16_384
 # Serialised requests that are kept: callers of one service ask with few limits and filters.
 REQUESTS_KEPT = 64
 
@@ -60,7 +62,7 @@ class MilvusSearch:
         self._search: grpc.aio.UnaryUnaryMultiCallable[bytes, Any] = self._channel.unary_unary(
             SEARCH, response_deserializer=SearchResults.FromString
         )
-        self._coalescer: Coalescer[bytes] = Coalescer(self._together, lambda _: UNDER_WAY)
+        self._coalescer: Coalescer[Asked] = Coalescer(self._together, lambda _: UNDER_WAY)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -82,14 +84,15 @@ class MilvusSearch:
 
         Raises MilvusException with what Milvus answers, grpc.aio.AioRpcError where it does not.
         """
-        settings = _settings(release.collection, max(release.index.ef, limit), limit, expression, include_attributes)
+        ef = max(release.index.ef, limit)
+        asked = Asked(_settings(release.collection, ef, limit, expression, include_attributes), limit)
         part = Part(len(vectors), vectors)
-        self._coalescer.join(settings, part)
-        answer: list[Neighbours] = await self._coalescer.answer(settings, part, timeout)
+        self._coalescer.join(asked, part)
+        answer: list[Neighbours] = await self._coalescer.answer(asked, part, timeout)
         return answer
 
-    def _together(self, settings: bytes, rows: int) -> "Searches":
-        return Searches(self, settings, max(MOST_VECTORS, rows))
+    def _together(self, asked: "Asked", rows: int) -> "Searches":
+        return Searches(self, asked.settings, max(min(MOST_VECTORS, MOST_ROWS // asked.limit), rows))
 
     async def ask(self, settings: bytes, vectors: NDArray[np.float32], timeout: float) -> list[Neighbours]:
         """One call: `settings` are all of its request but the vectors, serialised."""
@@ -98,6 +101,13 @@ class MilvusSearch:
         answer = await self._search(request, timeout=timeout, metadata=self._metadata or None)
         check_status(answer.status)
         return _neighbours(answer.results)
+
+
+class Asked(NamedTuple):
+    """What searches that go together have in common: the request without its vectors, serialised, and its limit."""
+
+    settings: bytes
+    limit: int
 
 
 class Searches(Call):

@@ -1,6 +1,8 @@
 """The door: who calls, whether one of its roles opens the method, and whether it calls too often."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from inspect import isasyncgen
 from typing import Any
 
@@ -41,10 +43,12 @@ OPEN = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 
 
 class Access(grpc.aio.ServerInterceptor):
-    """Stands before all others. Whoever shows a token is judged before the body of the request is read."""
+    """Stands before all others. Whoever shows a token, or has to, is judged before the body of the request is read."""
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Callers, certificates: bool) -> None:
+        """`certificates`: whoever connects has shown one that is trusted, and may be known by it."""
         self._callers = callers
+        self._certificates = certificates
 
     async def intercept_service(
         self,
@@ -56,13 +60,13 @@ class Access(grpc.aio.ServerInterceptor):
             return await continuation(handler_call_details)
         token = _bearer_token(handler_call_details.invocation_metadata)
         try:
-            if token is None and self._callers.have_certificates:
+            if token is None and self._certificates:
                 handler = await continuation(handler_call_details)
                 return handler and around(handler, lambda behaviour: self._with_certificate(method, behaviour))
-            caller = self._by_token(token)
+            self._by_token(token)
             handler = await continuation(handler_call_details)
             if handler is not None:
-                _enter(caller, method)
+                _enter(partial(self._by_token, token), method)
         except SemblanceError as error:
             return _refusal(error)
         return handler
@@ -92,7 +96,7 @@ class Access(grpc.aio.ServerInterceptor):
 
         async def answer(request: Any, context: Context) -> Any:
             try:
-                _enter(self._by_certificate(context), method)
+                _enter(partial(self._by_certificate, context), method)
             except SemblanceError as error:
                 await refuse(context, error)
             answered = behaviour(request, context)
@@ -115,13 +119,20 @@ def _refusal(error: SemblanceError) -> Handler:
     return grpc.stream_stream_rpc_method_handler(answer)
 
 
-def _enter(caller: Caller, method: str) -> None:
+def _enter(find: Callable[[], Caller], method: str) -> None:
+    caller = _permitted(find, method)
+    if caller.rate is not None and (wait := caller.rate.take()):
+        raise RateLimited(f"{caller.name} calls more often than agreed; wait {wait:.3f} s", wait)
+    current.set(replace(caller, check=partial(_permitted, find, method)))
+
+
+def _permitted(find: Callable[[], Caller], method: str) -> Caller:
+    """Who calls, as the file of callers says now."""
+    caller = find()
     needed = ROLES.get(method, ADMIN)
     if caller.roles.isdisjoint(needed):
         raise Forbidden(f"{caller.name} may not call {method}, which takes the role {' or '.join(sorted(needed))}")
-    if caller.rate is not None and (wait := caller.rate.take()):
-        raise RateLimited(f"{caller.name} calls more often than agreed; wait {wait:.3f} s", wait)
-    current.set(caller)
+    return caller
 
 
 def _bearer_token(metadata: Any) -> str | None:

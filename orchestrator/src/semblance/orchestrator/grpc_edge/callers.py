@@ -115,10 +115,6 @@ class Callers:
     def by_certificate(self, names: Iterable[str]) -> Caller | None:
         return next((self._by_certificate[name] for name in names if name in self._by_certificate), None)
 
-    @property
-    def have_certificates(self) -> bool:
-        return bool(self._by_certificate)
-
     async def watch_forever(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)

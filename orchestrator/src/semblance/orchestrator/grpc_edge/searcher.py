@@ -3,13 +3,19 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from semblance.orchestrator.admission import Admission
 from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.pipeline import Answer, Pipeline, Query, Stopwatch
 from semblance.orchestrator.schema import Schema
 from semblance.orchestrator.statistics import Statistics
 
-Response = TypeVar("Response")
+# Below what a message may have (`server.MAX_MESSAGE_BYTES`), which gRPC would refuse in words of its own.
+MAX_ANSWER_BYTES = 60 * 2**20
+
+Response = TypeVar("Response", bound=Message)
 
 
 class Searcher:
@@ -42,6 +48,11 @@ class Searcher:
                 self._check_needs()
                 answer = await self._pipeline.search(query, place.release, deadline, stopwatch)
             response = encode(answer)
+            if (size := response.ByteSize()) > MAX_ANSWER_BYTES:
+                raise InvalidArgument(
+                    f"the answer would have {size:,} bytes, and at most {MAX_ANSWER_BYTES:,} are sent; ask for fewer "
+                    "items or objects, or without attributes"
+                )
             stopwatch.lap("encode")
         except BaseException:
             self.statistics.add_failed(stopwatch)

@@ -71,7 +71,9 @@ class Server:
         options = [*OPTIONS, ("grpc.so_reuseport", int(door.shared))]
         interceptors: list[grpc.aio.ServerInterceptor] = [ErrorBoundary()]
         if door.callers is not None:
-            interceptors.insert(0, Access(door.callers))
+            interceptors.insert(
+                0, Access(door.callers, certificates=door.tls is not None and door.tls.asks_certificates)
+            )
         self._server = grpc.aio.server(interceptors=interceptors, options=options)
         self._probed = grpc.aio.server(options=options)
         self._health = health

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import grpc
 
 from semblance.orchestrator.caller import current
-from semblance.orchestrator.errors import DependencyUnavailable, InvalidArgument
+from semblance.orchestrator.errors import DependencyUnavailable, InvalidArgument, SemblanceError
 from semblance.orchestrator.grpc_edge.boundary import Context
 
 Request = TypeVar("Request")
@@ -34,10 +34,11 @@ class Streams:
         rate is limited, each request waits for its turn: who sends faster is slowed down by the stream itself.
 
         Ends when the caller has no more to ask and everything is answered; when it goes away, what is in flight is
-        cancelled. After everything read was answered, raises DependencyUnavailable where the service stops, and
-        InvalidArgument behind a message that could not be read (see `boundary`).
+        cancelled. After everything read was answered, raises DependencyUnavailable where the service stops,
+        InvalidArgument behind a message that could not be read (see `boundary`), and what `Caller.check` raises behind
+        the first request that the caller may not make any more.
         """
-        rate = current.get().rate
+        caller = current.get()
         room = asyncio.Semaphore(window)
         # gRPC takes one message at a time.
         writing = asyncio.Lock()
@@ -50,19 +51,23 @@ class Streams:
                     await context.write(response)
             room.release()
 
-        unreadable: InvalidArgument | None = None
+        refused: SemblanceError | None = None
         async with asyncio.TaskGroup() as answers, self.until_drained() as limit:
             await room.acquire()
             async for request in requests:
-                if isinstance(request, InvalidArgument):
-                    unreadable = request
+                try:
+                    if isinstance(request, InvalidArgument):
+                        raise request
+                    caller.check()
+                except SemblanceError as error:
+                    refused = error
                     break
-                if rate is not None:
-                    await rate.turn()
+                if caller.rate is not None:
+                    await caller.rate.turn()
                 answers.create_task(respond(request))
                 await room.acquire()
-        if unreadable is not None:
-            raise unreadable
+        if refused is not None:
+            raise refused
         if limit.expired():
             raise DependencyUnavailable("the service is stopping; send what was not answered again")
 

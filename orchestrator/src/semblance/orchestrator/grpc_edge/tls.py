@@ -59,9 +59,13 @@ class Tls:
         self._files = files
         self._seen = files.stamps()
 
+    @property
+    def asks_certificates(self) -> bool:
+        return self._files.client_ca is not None
+
     def credentials(self) -> grpc.ServerCredentials:
         fetch: Any = self._changed  # Its type in the stubs leaves out None, which means "no change".
-        return grpc.dynamic_ssl_server_credentials(self._files.read(), fetch, self._files.client_ca is not None)
+        return grpc.dynamic_ssl_server_credentials(self._files.read(), fetch, self.asks_certificates)
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
         """gRPC asks this before each handshake, in a thread of its own."""

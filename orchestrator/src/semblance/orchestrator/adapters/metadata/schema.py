@@ -76,6 +76,8 @@ revisions = Table(
     Column("revision", Whole, nullable=False),
     Column("settled", Boolean, nullable=False, default=False),
     Column("changed_at", UtcDateTime, nullable=False),
+    # Until then a writer of an earlier revision may still write to the index.
+    Column("disputed_until", UtcDateTime, nullable=True),
 )
 Index(
     "unsettled",

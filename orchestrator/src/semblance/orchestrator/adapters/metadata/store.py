@@ -7,15 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Select, Table, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, case, delete, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn
 
 from semblance.orchestrator.adapters.metadata.engine import (
     CALL_TIMEOUT,
@@ -44,6 +45,8 @@ T = TypeVar("T")
 
 # Whoever makes the tables holds this PostgreSQL advisory lock; any number will do.
 TABLES_LOCK = 0x5E3B1A9CE
+# Of what no service is asked: seconds.
+LONGEST_WRITE = 120.0
 # Items unsettled by one statement.
 UNSETTLE_PAGE = 5000
 
@@ -57,9 +60,13 @@ _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 class SqlMetadataStore:
     """Connects when first used, and makes its tables where they are missing. Processes may share a database."""
 
-    def __init__(self, url: str) -> None:
-        """`url` is `sqlite:///file` or `postgresql+psycopg://user:password@host/database`; else raises ValueError."""
+    def __init__(self, url: str, longest_write: float = LONGEST_WRITE) -> None:
+        """`url` is `sqlite:///file` or `postgresql+psycopg://user:password@host/database`; else raises ValueError.
+
+        `longest_write`: for so many seconds after an item was changed its rows may still be written to the index.
+        """
         self._engine = engine(url)
+        self._longest_write = timedelta(seconds=longest_write)
         self._insert = _INSERTS[self._engine.dialect.name]
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="metadata")
         self._tables_lock = threading.Lock()
@@ -117,7 +124,7 @@ class SqlMetadataStore:
             {"item_id": item_id, "revision": 1, "settled": False, "changed_at": now} for item_id in sorted(item_ids)
         ]
         statement = self._insert(revisions).on_conflict_do_update(
-            index_elements=[revisions.c.item_id], set_={"settled": False}
+            index_elements=[revisions.c.item_id], set_={"settled": False, "changed_at": _no_later_than(now)}
         )
         if rows:
             await self._run(lambda connection: connection.execute(statement, rows), writes=True)
@@ -206,6 +213,7 @@ class SqlMetadataStore:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": TABLES_LOCK})
                 metadata.create_all(connection)
+                _add_columns(connection)
             self._tables_made = True
 
     @contextmanager
@@ -249,11 +257,14 @@ class SqlMetadataStore:
 
     def _next_revision(self, connection: Connection, item_id: str, after: int | None) -> int:
         """Locks the item's row until the transaction ends."""
-        row = self._insert(revisions).values(item_id=item_id, revision=1, settled=False, changed_at=datetime.now(UTC))
+        now = datetime.now(UTC)
+        row = self._insert(revisions).values(item_id=item_id, revision=1, settled=False, changed_at=now)
         changed = {
             "revision": revisions.c.revision + 1,
             "settled": False,
             "changed_at": row.excluded.changed_at,
+            # Whoever wrote the revision before, or mends it, may still be at it, or may have died half-way.
+            "disputed_until": case((revisions.c.settled, None), else_=now + self._longest_write),
         }
         known = None if after is None else revisions.c.revision == after
         statement = row.on_conflict_do_update(index_elements=[revisions.c.item_id], set_=changed, where=known)
@@ -286,6 +297,17 @@ class SqlMetadataStore:
         return active
 
 
+def _add_columns(connection: Connection) -> None:
+    """To the tables of an earlier version, those that are new; each may be empty."""
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                connection.execute(
+                    text(f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(connection)}")
+                )
+
+
 def _settle(
     connection: Connection, item_id: str, revision: int, release: Release, changed: Sequence[ItemImage]
 ) -> bool:
@@ -294,7 +316,15 @@ def _settle(
     if active is None or active.collection != release.collection:
         return False
     this = revisions.c.item_id == item_id
-    newest = update(revisions).where(this, revisions.c.revision == revision).values(settled=True)
+    disputed = revisions.c.disputed_until > datetime.now(UTC)
+    newest = (
+        update(revisions)
+        .where(this, revisions.c.revision == revision)
+        .values(
+            settled=case((disputed, False), else_=True),
+            changed_at=case((disputed, revisions.c.disputed_until), else_=revisions.c.changed_at),
+        )
+    )
     if connection.execute(newest).rowcount:
         for image in changed:
             same = images.c.item_id == item_id, images.c.image_id == image.image_id
@@ -338,8 +368,15 @@ def _replace_collection(connection: Connection, collection: str) -> Release:
         raise NotFound("no release is active: the service was never started with this metadata store")
     changed = replace(release, collection=collection)
     connection.execute(update(releases).where(active).values(definition=_RELEASE.dump_python(changed, mode="json")))
+    now = datetime.now(UTC)
     connection.execute(update(revisions).where(revisions.c.item_id.in_(_settled_items())).values(settled=False))
+    connection.execute(update(revisions).where(revisions.c.changed_at > now).values(changed_at=now))
     return changed
+
+
+def _no_later_than(now: datetime) -> ColumnElement[datetime]:
+    """When an item changed; in the future is that of disputed ones, which are settled then."""
+    return case((revisions.c.changed_at > now, now), else_=revisions.c.changed_at)
 
 
 def _active_release(connection: Connection, held: bool = False) -> Release | None:
