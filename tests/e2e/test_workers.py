@@ -63,6 +63,21 @@ def messages(server: orchestrator.Orchestrator) -> list[str]:
     return [json.loads(line)["message"] for line in server.log.read_text().splitlines() if line.startswith("{")]
 
 
+def test_each_client_has_a_connection_of_its_own(server: orchestrator.Orchestrator) -> None:
+    port = int(server.address.rpartition(":")[2])
+
+    def connections() -> int:
+        mine = psutil.Process().net_connections("tcp")
+        return sum(
+            each.status == psutil.CONN_ESTABLISHED and bool(each.raddr) and each.raddr.port == port for each in mine
+        )
+
+    before = connections()
+    with Client(server.address) as first, Client(server.address) as second:
+        assert first.count() == second.count()
+        assert connections() == before + 2
+
+
 def test_a_killed_worker_is_replaced_and_the_others_serve_on(server: orchestrator.Orchestrator, world: World) -> None:
     photo = next(iter(world.photos.values()))
     first, *_ = workers(server)

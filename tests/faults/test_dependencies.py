@@ -144,7 +144,8 @@ def test_one_of_two_tritons_dies_and_comes_back(stack: Stack) -> None:
             stack.client.search(RED_PHOTO)
         except UnavailableError:
             failed += 1
-    assert failed <= FAILURES
+    # Of either model, until it is left out.
+    assert failed < 2 * FAILURES
     assert stack.serving(*SEARCHES) == {True}
     stack.tritons[0].start()
     until(both_are_used)

@@ -175,3 +175,17 @@ def test_other_hosts_are_not_listened_to_without_a_word(settings: dict[str, str]
     with serving(settings | {"SEMBLANCE_LISTEN": "0.0.0.0:0"}, "--insecure-listen") as process:
         assert process.stderr is not None
         assert "listening on port" in process.stderr.readline()
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
+    script = """
+import asyncio, time
+from semblance.orchestrator import process
+
+async def run(settings, worker):
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 3600)
+
+process.run = run
+process.serve(None)
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=PATIENCE, check=False).returncode == 0

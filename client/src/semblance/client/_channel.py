@@ -65,6 +65,8 @@ OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.keepalive_time_ms", 40_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # A connection of its own for each client: the workers of a service share connections, not requests.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
 
 
