@@ -111,7 +111,7 @@ test-faults: setup-dev  ## Kill every part 200 times under load, and check every
 test-quick: setup-dev  ## Run the tests that start no server
 	$(DEV)/python -m pytest tests/unit tests/fuzz
 
-test-fuzz: setup-dev  ## Fuzz the decoder, the messages and the gRPC port, seeded, for some ten minutes (SEED=)
+test-fuzz: setup-dev  ## Fuzz the decoder, the messages and the gRPC port, seeded, for some five minutes (SEED=)
 	@$(BUILD) triton
 	$(DEV)/python -m tests.fuzz --seed $(SEED)
 

@@ -12,6 +12,7 @@ def test_what_is_due_while_it_counts_is_counted() -> None:
     calls += [Call(2.5, 2.51, Outcome.REFUSED), Call(0.5, 0.6, Outcome.REFUSED), Call(3.0, 4.0, Outcome.FAILED)]
     phase = Phase(1.0, 5.0, tuple(calls))
     assert phase.goodput == pytest.approx(1.0)
+    assert phase.asked == 1.5
     assert phase.seconds(Outcome.ANSWERED) == [0.5] * 4
     assert phase.seconds(Outcome.REFUSED) == [pytest.approx(0.01)]
     assert [phase.count(outcome) for outcome in Outcome] == [5, 2, 1]

@@ -53,6 +53,11 @@ class Phase:
     calls: tuple[Call, ...]
 
     @property
+    def asked(self) -> float:
+        """Searches due a second."""
+        return sum(self.begin <= call.due <= self.end for call in self.calls) / (self.end - self.begin)
+
+    @property
     def goodput(self) -> float:
         """Searches answered a second."""
         answered = ((call.due, call.ended) for call in self.calls if call.outcome is Outcome.ANSWERED)

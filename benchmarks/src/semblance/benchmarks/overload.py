@@ -13,6 +13,7 @@ from semblance.benchmarks.figure import Figure, Measure
 from semblance.benchmarks.host import Host
 from semblance.benchmarks.open_loop import Outcome, Phase, p99
 from semblance.benchmarks.reading import Reading
+from semblance.benchmarks.scenario import Rounds
 from semblance.benchmarks.stack import NULL, Stack
 from semblance.client import AsyncClient
 
@@ -34,7 +35,8 @@ LONE_REPEATS = 5
 
 
 def measure(experiment: Experiment, command: str) -> Figure:
-    """In each round: saturation by a closed loop, then each multiple of its rate, the time after, and two callers."""
+    """In each round: each multiple of the rate at saturation, which a closed loop finds before and after it, the time
+    after, and two callers."""
     settings, photos = experiment.suite.figures, experiment.world.photos
     models = next((name for name in MODELS if name in experiment.suite.packages), NULL)
     ratios, parts = Parts(), Parts()
@@ -43,13 +45,11 @@ def measure(experiment: Experiment, command: str) -> Figure:
         # The service finds its limit.
         load.search(service, photos, in_flight=settings.in_flight, seconds=LENGTH * settings.seconds)
         for number in range(settings.rounds):
-            saturated = load.search(service, photos, in_flight=settings.in_flight, seconds=2 * settings.seconds)
             before = Reading.of(service)
-            seconds = LENGTH * settings.seconds
-            asyncio.run(_round(service, photos, saturated, seconds, ratios, parts))
+            asyncio.run(_round(service, photos, settings, ratios, parts))
             parts.add(**Reading.of(service).since(before).shares)
             last = {name: round(numbers[-1], 3) for name, numbers in ratios.numbers.items()}
-            experiment.console.print(f"{NAME} {number + 1}: {saturated.rate:.2f} photos/s at saturation; {last}")
+            experiment.console.print(f"{NAME} {number + 1}: {last}")
     notes = (client_note(parts.numbers["client_share"]), others_note(parts.numbers["others_share"]))
     rates = f"{models} models; arrivals by a Poisson process; two callers are two addresses of this host"
     return Figure(NAME, _measures(ratios), command, host.noting(rates, *notes), parts.frozen())
@@ -69,31 +69,38 @@ def _measures(ratios: Parts) -> dict[str, Measure]:
     }
 
 
-async def _round(
-    service: Stack, photos: Sequence[bytes], saturated: load.Load, seconds: float, ratios: Parts, parts: Parts
-) -> None:
+async def _round(service: Stack, photos: Sequence[bytes], settings: Rounds, ratios: Parts, parts: Parts) -> None:
+    seconds = LENGTH * settings.seconds
     async with AsyncClient(service.target) as client:
+
+        async def saturated() -> float:
+            found = await load.searches(
+                client.search, service, photos, in_flight=settings.in_flight, seconds=2 * settings.seconds, warm_up=1.0
+            )
+            parts.add(photos_per_second_at_saturation=found.rate)
+            return found.rate
+
         lone = {photo: await _lone(client, photo) for photo in photos[:LONE_PHOTOS]}
-        phases: dict[int, Phase] = {}
+        rates, phases = [await saturated()], dict[int, Phase]()
         for times in TIMES:
-            phases[times] = await open_loop.search(client, photos, times * saturated.rate, seconds)
+            phases[times] = await open_loop.search(client, photos, times * rates[-1], seconds)
+            rates.append(await saturated())
             parts.add(**_described(phases[times], f"_at_{times}x"))
-        recovery = await _recovery(client, photos, TIMES[-1] * saturated.rate, seconds / LENGTH, lone)
-    polite, greedy = await _two_callers(service, photos, saturated.rate, seconds)
-    peak = max(saturated.rate, *(phase.goodput for phase in phases.values()))
+        recovery = await _recovery(client, photos, TIMES[-1] * rates[-1], seconds / LENGTH, lone)
+    polite, greedy = await _two_callers(service, photos, rates[-1], seconds)
+    at_3x = TIMES.index(3)
     refusals = [taken for phase in phases.values() for taken in phase.seconds(Outcome.REFUSED)]
     ratios.add(
-        goodput_ratio_at_3x=phases[3].goodput / peak,
+        goodput_ratio_at_3x=phases[3].goodput / statistics.mean(rates[at_3x : at_3x + 2]),
         p99_ratio_at_3x=p99(phases[3].seconds(Outcome.ANSWERED)) / p99(phases[1].seconds(Outcome.ANSWERED)),
         refusal_p99_ms=1000 * p99(refusals),
         other_errors=sum(phase.count(Outcome.FAILED) for phase in (*phases.values(), polite, greedy)),
         recovery_seconds=recovery,
-        fair_share=polite.goodput / (saturated.rate / 2),
+        fair_share=polite.goodput / min(polite.asked, (polite.goodput + greedy.goodput) / 2),
     )
     parts.add(
-        photos_per_second_at_saturation=saturated.rate,
-        p99_ms_at_saturation_closed_loop=1000 * p99(saturated.latencies),
         lone_ms=1000 * statistics.mean(lone.values()),
+        polite_asked_per_second=polite.asked,
         polite_per_second=polite.goodput,
         greedy_per_second=greedy.goodput,
     )
