@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -44,11 +44,13 @@ OUTPUT = Path(__file__).parents[1] / "out" / "faults.json"
 
 @dataclass(slots=True)
 class Result:
-    """`recoveries` are seconds from when a part is back until every write is there and found, and none doubled."""
+    """`recoveries` are seconds from when a part is back until every write is there and found, and none doubled;
+    `returns` those that the part itself took, by its name."""
 
     seed: int
     kills: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)
+    returns: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     counts: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -156,8 +158,10 @@ def _kill(part: Part, after: float, load: Load, checker: Checker, loop: Loop, re
     with _load_running(load, loop):
         time.sleep(after)
         part.kill()
+        killed = time.monotonic()
         part.start()
         back = time.monotonic()
+        result.returns[part.name].append(round(back - killed, 2))
     complaints = [""]
     while complaints and time.monotonic() - back < PATIENCE:
         complaints = loop.run(checker.complaints())
@@ -211,6 +215,7 @@ def main() -> int:
             shutil.rmtree(folder)
         total.kills += Counter({f"{name} ({kind})": number for name, number in result.kills.items()})
         total.recoveries += result.recoveries
+        total.returns |= {f"{name} ({kind})": seconds for name, seconds in result.returns.items()}
         total.counts += result.counts
         total.lost += result.lost
         total.wrong += result.wrong
@@ -236,6 +241,7 @@ def summary(result: Result) -> dict[str, object]:
         "kills_of": dict(result.kills),
         "calls": dict(result.counts),
         "found": [*result.lost, *result.wrong],
+        "returns": result.returns,
         "samples": [round(seconds, 2) for seconds in result.recoveries],
         "command": f"python -m tests.faults.kills --seed {result.seed}",
     }

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import psycopg
+from pymilvus import MilvusClient, MilvusException
 
 from semblance.serving import milvus, orchestrator, ports, triton
 from semblance.serving.ports import LOOPBACK
@@ -20,6 +22,8 @@ from tests.servers import PostgreSql
 MilvusKind = Literal["lite", "standalone"]
 # Of a killed process and its children to be gone, in seconds.
 PATIENCE = 30.0
+# What Milvus may take to replay, and between two looks at whether it has, in seconds.
+REPLAY, POLL = 180.0, 0.1
 
 
 class Part:
@@ -58,6 +62,35 @@ class Service:
 
 
 @contextmanager
+def milvus_standalone(data: Path, port: int) -> Iterator[Any]:
+    """Back when it answers with all that was written before.
+
+    It is healthy before that: it replays what came since its last checkpoint, which it moves once a minute at most, so
+    that among frequent kills this takes longer with each.
+    """
+    with milvus.standalone(data, port=port) as running:
+        client = MilvusClient(running.uri, timeout=PATIENCE)
+        try:
+            for collection in client.list_collections():
+                _wait_for_all(client, collection)
+        finally:
+            client.close()
+        yield running
+
+
+def _wait_for_all(client: MilvusClient, collection: str) -> None:
+    limit = time.monotonic() + REPLAY
+    while True:
+        try:
+            client.query(collection, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=REPLAY)
+            return
+        except MilvusException:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(POLL)
+
+
+@contextmanager
 def service(folder: Path, postgresql: PostgreSql, kind: MilvusKind) -> Iterator[Service]:
     """A running service on null models, with an empty catalogue."""
     repository = folder / "model_repository"
@@ -67,7 +100,7 @@ def service(folder: Path, postgresql: PostgreSql, kind: MilvusKind) -> Iterator[
     database = f"t{uuid4().hex}"
     metadata_url = f"{postgresql.url}/{database}".replace("postgresql://", "postgresql+psycopg://")
     milvus_port = int(vectors.rpartition(":")[2])
-    start_milvus = milvus.lite if kind == "lite" else milvus.standalone
+    start_milvus: Callable[..., AbstractContextManager[Any]] = milvus.lite if kind == "lite" else milvus_standalone
     parts = (
         Part("database", postgresql.running),
         Part("milvus", lambda: start_milvus(folder / "milvus", port=milvus_port)),
