@@ -1,17 +1,18 @@
 """The truth and the index agree in the end, whatever fails in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from semblance.orchestrator import catalog
-from semblance.orchestrator.catalog import Catalog, Outcome, mend_forever
+from semblance.orchestrator.catalog import MEND_IN_FLIGHT, MENDS_AT_MODELS, Catalog, Outcome, mend_forever
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits
 from semblance.orchestrator.errors import (
@@ -301,6 +302,43 @@ async def test_what_can_not_be_mended_keeps_nothing_from_it(stores: Stores, monk
             await asyncio.sleep(0.001)
     assert set(stores.metadata.changed) == {"a", "b"}
     mending.cancel()
+
+
+async def test_few_mends_are_at_the_models_and_more_wait_for_the_index(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(MEND_IN_FLIGHT + 4):
+        stores.index.fail(DOWN)
+        with suppress(SemblanceError):
+            await stores.put(f"i{number}", RED, n=number)
+    at = {"models": 0, "index": 0}
+    most = dict(at)
+    all_there = asyncio.Event()
+
+    def counted(name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any) -> Any:
+            at[name] += 1
+            most[name] = max(most[name], at[name])
+            if name == "index" and at[name] < MEND_IN_FLIGHT:
+                await all_there.wait()
+            if name == "index":
+                all_there.set()
+            try:
+                await asyncio.sleep(0)
+                return await method(*arguments)
+            finally:
+                at[name] -= 1
+
+        return call
+
+    monkeypatch.setattr(stores.models, "infer", counted("models", stores.models.infer))
+    monkeypatch.setattr(stores.index, "upsert", counted("index", stores.index.upsert))
+    mending = asyncio.create_task(mend_forever(stores.catalog, RELEASE, seconds=0.001))
+    async with asyncio.timeout(10):
+        while stores.metadata.changed:
+            await asyncio.sleep(0.001)
+    mending.cancel()
+    assert most == {"models": MENDS_AT_MODELS, "index": MEND_IN_FLIGHT}
 
 
 async def test_the_images_of_an_item_are_decoded_one_after_another(stores: Stores) -> None:

@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 
 # How long one item may take to be mended, in seconds.
 MEND_TIMEOUT = 60.0
-# Unsettled items mended in one round, and at once.
+# Unsettled items mended in one round, and at once: most of the time Milvus is waited for. Fewer are at the models,
+# which searches need, with their images in memory.
 MEND_BATCH = 100
-MEND_IN_FLIGHT = 4
+MEND_IN_FLIGHT = 16
+MENDS_AT_MODELS = 4
 
 
 class Outcome(StrEnum):
@@ -62,6 +64,7 @@ class Catalog:
         self._images = images
         self._index = index
         self._locks = ItemLocks()
+        self._mends_at_models = asyncio.Semaphore(MENDS_AT_MODELS)
 
     async def put(
         self, draft: ItemDraft, release: Release, deadline: Deadline, described: Callable[[], None] = lambda: None
@@ -131,14 +134,18 @@ class Catalog:
                 await self._metadata.settle(item_id, revision, release)
                 return
             item = known[0]
-            files = await asyncio.gather(*(self._images.read(image.image_id) for image in item.images))
-            descriptions = await self._describe(files, release, deadline)
+            async with self._mends_at_models:
+                descriptions = await self._describe_stored(item, release, deadline)
             await self._index_item(item, descriptions, revision, release, deadline)
 
     async def _revision(self, item_id: str) -> int:
         """The newest, 0 of an item that never was."""
         revision, _ = (await self._metadata.revisions([item_id])).get(item_id, (0, True))
         return revision
+
+    async def _describe_stored(self, item: Item, release: Release, deadline: Deadline) -> Sequence[Description]:
+        files = await asyncio.gather(*(self._images.read(image.image_id) for image in item.images))
+        return await self._describe(files, release, deadline)
 
     async def _describe(self, files: Sequence[bytes], release: Release, deadline: Deadline) -> Sequence[Description]:
         # One after another: decoded, the images of one item may be gigabytes.
