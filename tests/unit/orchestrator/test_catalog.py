@@ -313,18 +313,19 @@ async def test_few_mends_are_at_the_models_and_more_wait_for_the_index(
             await stores.put(f"i{number}", RED, n=number)
     at = {"models": 0, "index": 0}
     most = dict(at)
-    all_there = asyncio.Event()
+    limits = {"models": MENDS_AT_MODELS, "index": MEND_IN_FLIGHT}
+    all_there = {name: asyncio.Event() for name in limits}
 
     def counted(name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any) -> Any:
             at[name] += 1
             most[name] = max(most[name], at[name])
-            if name == "index" and at[name] < MEND_IN_FLIGHT:
-                await all_there.wait()
-            if name == "index":
-                all_there.set()
+            if at[name] == limits[name]:
+                all_there[name].set()
             try:
-                await asyncio.sleep(0)
+                await all_there[name].wait()
+                # Whoever else is let in comes meanwhile.
+                await stores.threads.run(int)
                 return await method(*arguments)
             finally:
                 at[name] -= 1
@@ -338,7 +339,7 @@ async def test_few_mends_are_at_the_models_and_more_wait_for_the_index(
         while stores.metadata.changed:
             await asyncio.sleep(0.001)
     mending.cancel()
-    assert most == {"models": MENDS_AT_MODELS, "index": MEND_IN_FLIGHT}
+    assert most == limits
 
 
 async def test_the_images_of_an_item_are_decoded_one_after_another(stores: Stores) -> None:
