@@ -10,6 +10,7 @@ from grpc import StatusCode
 
 from semblance.orchestrator.dependency import FAILURES
 from semblance.orchestrator.errors import DependencyUnavailable
+from semblance.orchestrator.grpc_edge import searcher
 from semblance.v1.search_pb2 import SearchRequest
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
 
@@ -136,3 +137,12 @@ async def test_a_search_without_time_enough_is_refused_before_it_costs_anything(
     assert world.models.waiting == 1
     world.models.gate.set()
     await first
+
+
+async def test_an_answer_that_is_too_large_is_refused_in_our_words(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searcher, "MAX_ANSWER_BYTES", 100)
+    with pytest.raises(grpc.aio.AioRpcError, match="ask for fewer items or objects") as raised:
+        await caller.search(RED_PHOTO, include_embeddings=True)
+    assert reason(raised.value) == (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", None)

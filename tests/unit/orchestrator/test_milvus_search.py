@@ -11,7 +11,7 @@ from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen.common_pb2 import Bounded
 from pymilvus.grpc_gen.milvus_pb2 import SearchRequest, SearchResults
 
-from semblance.orchestrator.adapters.milvus_search import BOUNDED_TIMESTAMP, SEARCH, MilvusSearch
+from semblance.orchestrator.adapters.milvus_search import BOUNDED_TIMESTAMP, MOST_VECTORS, SEARCH, Asked, MilvusSearch
 from semblance.orchestrator.testing import example_release
 
 FIELDS = ["item_id", "image_id", "x1", "y1", "x2", "y2"]
@@ -93,3 +93,9 @@ async def test_a_status_in_the_answer_is_an_error() -> None:
 async def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(ValueError, match="ftp://host"):
         MilvusSearch("ftp://host", "", {})
+
+
+async def test_few_searches_for_many_rows_go_together() -> None:
+    search = MilvusSearch("http://127.0.0.1:1", "", {})
+    assert [search._together(Asked(b"", limit), 3).room for limit in (40, 4096, 16_384)] == [MOST_VECTORS, 4, 3]
+    await search.close()

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 # Whoever makes the tables holds this PostgreSQL advisory lock; any number will do.
 TABLES_LOCK = 0x5E3B1A9CE
-# Of what no service is asked: seconds.
+# In seconds, where no service with a longest deadline opens the store.
 LONGEST_WRITE = 120.0
 # Items unsettled by one statement.
 UNSETTLE_PAGE = 5000
