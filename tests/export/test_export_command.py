@@ -2,18 +2,33 @@
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
 from semblance.export import manifest, repository
 from semblance.export.command import export, publish
 from semblance.export.contract import DETECTOR, EMBEDDER
+from semblance.export.session import open_session
 
 
 def run(*arguments: object) -> str:
     result = CliRunner().invoke(export, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def check_golden(folder: Path, rows: int) -> None:
+    """The published model answers to its golden pictures as it did when it was exported, in one batch too."""
+    assert manifest.verify(folder).HasField("golden_file")
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        inputs, outputs = golden["inputs"], golden["outputs"]
+    assert len(inputs) == len(outputs) == rows
+    assert outputs.any(axis=tuple(range(1, outputs.ndim))).all()
+    session = open_session(onnx.load(folder / "model.onnx"))
+    again = session.run(None, {session.get_inputs()[0].name: inputs})[0]
+    np.testing.assert_allclose(again, outputs, rtol=1e-3, atol=1e-2)
 
 
 DETECTOR_COMMAND = ("detector", "--weights", "yolov8n.yaml", "--random-seed", 7, "--max-batch-size", 2)
@@ -30,6 +45,7 @@ def test_a_detector_is_exported_verified_and_published(tmp_path: Path) -> None:
     assert published.parity.batch_sizes == [1, 2]
     assert published.parity.figures["min_iou"] >= published.parity.bounds["min_iou"] == 0.99
     assert set(published.tools) >= {"torch", "ultralytics", "onnx", "onnxruntime"}
+    check_golden(tmp_path / "detector" / "1", rows=2)
 
 
 def test_an_embedder_is_exported_verified_and_published(tmp_path: Path) -> None:
@@ -37,6 +53,7 @@ def test_an_embedder_is_exported_verified_and_published(tmp_path: Path) -> None:
     published = manifest.verify(tmp_path / "embedder" / "1")
     assert published.output == manifest.tensor_entry(EMBEDDER.output)
     assert published.parity.figures["min_cosine"] >= published.parity.bounds["min_cosine"] == 0.9999
+    check_golden(tmp_path / "embedder" / "1", rows=2)
 
 
 def test_int8_weights_go_into_a_folder_small_and_into_the_repository_expanded(tmp_path: Path) -> None:
@@ -51,6 +68,7 @@ def test_int8_weights_go_into_a_folder_small_and_into_the_repository_expanded(tm
     published = manifest.verify(tmp_path / "models" / "detector" / "1")
     assert published.exported_file == exported.model_file
     assert published.model_file.bytes > 12e6
+    check_golden(tmp_path / "models" / "detector" / "1", rows=2)
 
 
 def test_a_failed_gate_publishes_nothing(tmp_path: Path) -> None:

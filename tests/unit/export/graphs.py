@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from semblance.export import manifest
-from semblance.export.contract import DETECTOR, EMBEDDER, IR_VERSION, MODEL_FILE, OPSET, Contract
+from semblance.export.contract import DETECTOR, EMBEDDER, GOLDEN_FILE, IR_VERSION, MODEL_FILE, OPSET, Contract
 from semblance.v1.manifest_pb2 import Manifest
 
 
@@ -60,8 +60,10 @@ def evaluate(model: onnx.ModelProto, **inputs: NDArray[Any]) -> NDArray[np.float
     return np.asarray(outputs[0])
 
 
-def exported(folder: Path, contract: Contract, model: onnx.ModelProto, max_batch_size: int = 4) -> Path:
-    """The folder, as `semblance export --output` writes it."""
+def exported(
+    folder: Path, contract: Contract, model: onnx.ModelProto, max_batch_size: int = 4, golden: bool = False
+) -> Path:
+    """The folder, as `semblance export --output` writes it, with golden pictures or as it was before there were any."""
     folder.mkdir(parents=True)
     onnx.save(model, folder / MODEL_FILE)
     described = Manifest(
@@ -73,5 +75,9 @@ def exported(folder: Path, contract: Contract, model: onnx.ModelProto, max_batch
         source=Manifest.Source(weights="drawn by a test", sha256="0" * 64),
         parity=Manifest.Parity(batch_sizes=[1], images=1, figures={"min_cosine": 1.0}),
     )
+    if golden:
+        crops = np.random.default_rng(5).integers(0, 256, (2, *contract.input.dims), np.uint8)
+        np.savez_compressed(folder / GOLDEN_FILE, inputs=crops, outputs=np.ones((2, *contract.output.dims), np.float32))
+        described.golden_file.CopyFrom(manifest.file_entry(folder / GOLDEN_FILE))
     manifest.write(described, folder)
     return folder

@@ -8,13 +8,15 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from semblance.export import model_config
-from semblance.export.contract import CONTRACTS, DETECTOR, EMBEDDER, Contract
+from semblance.export.contract import CONTRACTS, DETECTOR, EMBEDDER, Contract, embedder_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def parsed(contract: Contract, max_batch_size: int) -> model_config_pb2.ModelConfig:
-    return text_format.Parse(model_config.render(contract, max_batch_size), model_config_pb2.ModelConfig())
+    return text_format.Parse(
+        model_config.render(contract.model, contract, max_batch_size), model_config_pb2.ModelConfig()
+    )
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
@@ -53,6 +55,10 @@ def test_the_committed_configurations_are_current() -> None:
 def test_a_configuration_that_was_edited_fails_the_check(tmp_path: Path) -> None:
     write = CliRunner().invoke(model_config.main, ["--write", str(tmp_path)])
     assert write.exit_code == 0, write.output
+    assert CliRunner().invoke(model_config.main, ["--check", str(tmp_path)]).exit_code == 0
+    beside = tmp_path / "embedder_384"
+    beside.mkdir()
+    model_config.write(beside, embedder_of(384), 4)
     assert CliRunner().invoke(model_config.main, ["--check", str(tmp_path)]).exit_code == 0
     config = tmp_path / "detector" / "config.pbtxt"
     config.write_text(config.read_text().replace("max_batch_size: 8", "max_batch_size: 4"))

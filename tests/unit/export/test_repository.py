@@ -134,14 +134,46 @@ def test_a_projected_embedder_is_configured_with_its_own_length(tmp_path: Path, 
     assert list(config.output[0].dims) == [512]
 
 
-def test_a_version_of_another_length_is_refused_beside_those_that_stand(
-    folder: Path, tmp_path: Path, models: Path
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """An embedder of 512 numbers, for batches of 2."""
+    return graphs.exported(tmp_path / "short", SHORT, graphs.embedder(contract=SHORT), max_batch_size=2)
+
+
+def test_a_version_of_another_length_has_a_folder_of_its_own_and_the_next_number(
+    folder: Path, short: Path, tmp_path: Path, models: Path
 ) -> None:
     repository.publish(folder, models)
-    other = graphs.exported(tmp_path / "projected", SHORT, graphs.embedder(contract=SHORT))
-    with pytest.raises(ContractError, match="2048 numbers, and the new version gives 512"):
-        repository.publish(other, models)
-    assert repository.versions(models / "embedder") == [1]
+    published = repository.publish(short, models)
+    assert published.folder == models / "embedder_512" / "2"
+    assert (published.manifest.model, published.manifest.version) == ("embedder", 2)
+    config = text_format.Parse((models / "embedder_512" / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert (config.name, list(config.output[0].dims), config.max_batch_size) == ("embedder_512", [512], 2)
+    assert "dims: 2048" in (models / "embedder" / "config.pbtxt").read_text()
+    other = graphs.exported(tmp_path / "other", EMBEDDER, graphs.embedder(seed=1))
+    assert repository.publish(other, models).folder == models / "embedder" / "3"
+
+
+def test_a_version_of_another_length_that_stands_is_not_published_twice(
+    folder: Path, short: Path, models: Path
+) -> None:
+    repository.publish(folder, models)
+    first = repository.publish(short, models)
+    again = repository.publish(short, models)
+    assert (again.is_new, again.folder) == (False, first.folder)
+
+
+def test_a_number_is_taken_whatever_the_length_of_its_vectors(folder: Path, short: Path, models: Path) -> None:
+    repository.publish(folder, models, version=7)
+    with pytest.raises(VersionExists, match=r"embedder/7 is published already.*publish version 8"):
+        repository.publish(short, models, version=7)
+    assert not (models / "embedder_512").exists()
+
+
+def test_a_folder_that_only_looks_like_the_models_is_none_of_its(folder: Path, models: Path) -> None:
+    for name in ("embedder_x", "embedder_512.old", "my_embedder", "embedderx"):
+        (models / name / "9").mkdir(parents=True)
+    assert repository.publish(folder, models).manifest.version == 1
 
 
 def test_a_graph_of_another_length_than_its_manifest_says_is_refused(tmp_path: Path, models: Path) -> None:
@@ -210,17 +242,39 @@ def test_what_a_killed_publisher_leaves_is_no_version_and_is_cleared(folder: Pat
     assert [path.name for path in home.iterdir() if path.is_dir()] == ["1"]
 
 
+def test_golden_pictures_are_published_beside_the_model(tmp_path: Path, models: Path) -> None:
+    folder = graphs.exported(tmp_path / "golden", EMBEDDER, graphs.embedder(), golden=True)
+    published = repository.publish(folder, models).folder
+    assert manifest.verify(published).golden_file == manifest.file_entry(folder / "golden.npz")
+    assert (published / "golden.npz").read_bytes() == (folder / "golden.npz").read_bytes()
+
+
+def test_golden_pictures_that_were_changed_are_refused(tmp_path: Path, models: Path) -> None:
+    folder = graphs.exported(tmp_path / "golden", EMBEDDER, graphs.embedder(), golden=True)
+    (folder / "golden.npz").write_bytes(b"something else")
+    with pytest.raises(DigestMismatch, match=r"golden\.npz has 14 bytes"):
+        repository.publish(folder, models)
+    assert not (models / "embedder").exists()
+
+
 def _publish(folder: Path, models: Path) -> int:
     return repository.publish(folder, models).manifest.version
 
 
 def test_publishers_at_the_same_time_take_turns(tmp_path: Path, models: Path) -> None:
-    folders = [graphs.exported(tmp_path / str(seed), EMBEDDER, graphs.embedder(seed)) for seed in range(4)]
+    """Of one number over both lengths."""
+    contracts = [EMBEDDER, SHORT, EMBEDDER, SHORT]
+    folders = [
+        graphs.exported(tmp_path / str(seed), contract, graphs.embedder(seed, contract))
+        for seed, contract in enumerate(contracts)
+    ]
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         numbers = pool.starmap(_publish, [(folder, models) for folder in folders])
     assert sorted(numbers) == [1, 2, 3, 4]
+    standing = repository.published_versions(models, "embedder")
+    assert len({published.parent for published in standing.values()}) == 2
     for number, folder in zip(numbers, folders, strict=True):
-        published = models / "embedder" / str(number)
+        published = standing[number]
         assert manifest.verify(published).model_file == manifest.read(folder).model_file
 
 

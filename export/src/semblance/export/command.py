@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from semblance.export import repository as model_repository
-from semblance.export.contract import DETECTOR, EMBEDDER, Contract, Precision, embedder_of
+from semblance.export.contract import DETECTOR, EMBEDDER, Contract, Precision
 from semblance.export.delivery import delivery, refusals, show, shown_progress
 from semblance.export.options import (
     Reduction,
@@ -77,7 +77,7 @@ def detector(
         )
     reduction = Reduction(precision, calibrate)
     check_storage(int8_weights, reduction)
-    with refusals(), shown_progress() as report, delivery(DETECTOR, repository, version, output) as deliver:
+    with refusals(), shown_progress() as report, delivery(repository, version, output) as deliver:
         from semblance.export import conversion
         from semblance.export import detector as detectors
 
@@ -115,8 +115,7 @@ def embedder(
         raise click.UsageError("--weights and --random-seed exclude each other")
     reduction = Reduction(precision, calibrate, project, whiten)
     check_storage(int8_weights, reduction)
-    contract = embedder_of(project) if project else EMBEDDER
-    with refusals(), shown_progress() as report, delivery(contract, repository, version, output) as deliver:
+    with refusals(), shown_progress() as report, delivery(repository, version, output) as deliver:
         from semblance.export import conversion
         from semblance.export import embedder as embedders
 
@@ -162,8 +161,7 @@ def reduced(
         source = package.read(folder)
         if project is not None and source.contract.model == "detector":
             raise click.UsageError(f"{folder} holds a detector; --project is for embedders")
-        contract = embedder_of(project) if project else source.contract
-        with delivery(contract, repository, version, output) as deliver:
+        with delivery(repository, version, output) as deliver:
             deliver(reduction.apply(source, report))
 
 
@@ -172,7 +170,10 @@ def reduced(
 @repository_option
 @version_option
 def publish(folder: Path, repository: Path, version: int | None) -> None:
-    """Publish an exported FOLDER (model.onnx and manifest.json) into the model repository."""
+    """Publish an exported FOLDER, which --output wrote, into the model repository.
+
+    An embedder whose vectors have another length than those published goes into a folder of its own, `embedder_N`.
+    """
     started = time.monotonic()
     with refusals(), Console(stderr=True).status(f"publishing {folder}"):
         published = model_repository.publish(folder, repository, version)

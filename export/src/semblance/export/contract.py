@@ -10,6 +10,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden.npz"
 
 # The newest pair that both ONNX Runtime 1.19 (NVIDIA's 24.10 container) and onnxruntime-openvino 1.24 read.
 OPSET = 17

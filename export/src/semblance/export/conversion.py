@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from semblance.export import gate, graph, manifest
+from semblance.export import gate, golden, graph, manifest
 from semblance.export.contract import DETECTOR, EMBEDDER, OPSET, Contract
 from semblance.export.detector import Detector, Thresholds
 from semblance.export.embedder import Embedder
@@ -38,7 +38,7 @@ def convert_detector(
     described.score_threshold = thresholds.score
     if not detector.is_end_to_end:
         described.iou_threshold = thresholds.iou
-    return Package(model, described)
+    return Package(model, described, golden.record(model, DETECTOR, gallery.pixels, progress))
 
 
 def convert_embedder(embedder: Embedder, gallery: Gallery, *, store_int8: bool, progress: Progress) -> Package:
@@ -55,7 +55,8 @@ def convert_embedder(embedder: Embedder, gallery: Gallery, *, store_int8: bool, 
     if store_int8:
         parity.figures |= gate.check_rounded_embedder(embedder, exported, gallery, progress)
         parity.bounds["rounding_min_cosine"] = gate.MIN_COSINE_REDUCED
-    return Package(model, _describe(EMBEDDER, embedder.source, parity, store_int8, (*TOOLS, "torchvision")))
+    described = _describe(EMBEDDER, embedder.source, parity, store_int8, (*TOOLS, "torchvision"))
+    return Package(model, described, golden.record(model, EMBEDDER, gallery.pixels, progress))
 
 
 def _describe(

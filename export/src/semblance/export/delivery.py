@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 
 from semblance.export import repository as model_repository
-from semblance.export.contract import Contract
 from semblance.export.errors import ExportError
 
 if TYPE_CHECKING:
@@ -42,18 +41,11 @@ def refusals() -> Iterator[None]:
 
 
 @contextmanager
-def delivery(
-    contract: Contract, repository: Path, version: int | None, output: Path | None
-) -> Iterator[Callable[[Package], None]]:
-    """What writes a package to `output`, or publishes it, and shows what came of it.
-
-    That a version of this contract fits into the repository is checked at once, before the work of minutes.
-    """
+def delivery(repository: Path, version: int | None, output: Path | None) -> Iterator[Callable[[Package], None]]:
+    """What writes a package to `output`, or publishes it, and shows what came of it."""
     started = time.monotonic()
     if output is not None and version is not None:
         raise click.UsageError("--output publishes nothing, so it takes no --version")
-    if output is None:
-        model_repository.check_fits(repository, contract)
 
     def deliver(package: Package) -> None:
         if output is not None:

@@ -53,30 +53,35 @@ def read(folder: Path) -> Manifest:
 
 
 def verify(folder: Path) -> Manifest:
-    """Reads the manifest of a folder and compares the model file with it.
+    """Reads the manifest of a folder and compares the files that it names with it: the model, and golden pictures.
 
     Raises:
         ContractError: no manifest, or one of another contract.
-        DigestMismatch: the model file has other bytes, or is not there.
+        DigestMismatch: a file has other bytes, or is not there.
     """
     manifest = read(folder)
     contract_of(manifest)
-    if Path(manifest.model_file.name).name != manifest.model_file.name:
+    _verify_file(folder, "model", manifest.model_file)
+    if manifest.HasField("golden_file"):
+        _verify_file(folder, "golden", manifest.golden_file)
+    return manifest
+
+
+def _verify_file(folder: Path, role: str, expected: Manifest.File) -> None:
+    if Path(expected.name).name != expected.name:
         raise ContractError(
-            f"{folder / MANIFEST_FILE} names the model file {manifest.model_file.name!r}; expected the name of a file "
-            "beside it. Export the weights again."
+            f"{folder / MANIFEST_FILE} names the {role} file {expected.name!r}; expected the name of a file beside it. "
+            "Export the weights again."
         )
-    path = folder / manifest.model_file.name
+    path = folder / expected.name
     if not path.is_file():
         raise DigestMismatch(f"{path} is not there, but {folder / MANIFEST_FILE} names it; export the weights again")
     found = file_entry(path)
-    if found != manifest.model_file:
+    if found != expected:
         raise DigestMismatch(
-            f"{path} has {found.bytes} bytes with SHA-256 {found.sha256}; {MANIFEST_FILE} says "
-            f"{manifest.model_file.bytes} bytes with {manifest.model_file.sha256}. One of the two was changed; restore "
-            "it or export again."
+            f"{path} has {found.bytes} bytes with SHA-256 {found.sha256}; {MANIFEST_FILE} says {expected.bytes} bytes "
+            f"with {expected.sha256}. One of the two was changed; restore it or export again."
         )
-    return manifest
 
 
 def contract_of(manifest: Manifest) -> Contract:

@@ -28,13 +28,15 @@ _OPENVINO = _Accelerators(cpu_execution_accelerator=[_Accelerators.Accelerator(n
 CONFIG_FILE = "config.pbtxt"
 
 
-def model_config(contract: Contract, max_batch_size: int, precision: str = "fp32") -> model_config_pb2.ModelConfig:
-    """The configuration of a model on a CPU, with every batch size it will meet warmed up.
+def model_config(
+    name: str, contract: Contract, max_batch_size: int, precision: str = "fp32"
+) -> model_config_pb2.ModelConfig:
+    """The configuration of a model folder on a CPU, with every batch size it will meet warmed up.
 
-    Triton has one for all versions of a model; `precision` is that of the one to be fast.
+    Triton has one for all versions in the folder; `precision` is that of the one to be fast.
     """
     return model_config_pb2.ModelConfig(
-        name=contract.model,
+        name=name,
         backend="onnxruntime",
         default_model_filename=MODEL_FILE,
         max_batch_size=max_batch_size,
@@ -58,9 +60,10 @@ def warm_up_sizes(max_batch_size: int) -> list[int]:
     return sorted({*range(1, min(max_batch_size, 8) + 1), *powers, max_batch_size})
 
 
-def write(path: Path, contract: Contract, max_batch_size: int, precision: str = "fp32") -> None:
-    """Writes the configuration, at once or not at all, where the file does not say the same already."""
-    text = render(contract, max_batch_size, precision)
+def write(home: Path, contract: Contract, max_batch_size: int, precision: str = "fp32") -> None:
+    """Writes a model folder's configuration, at once or not at all, where the file does not say the same already."""
+    path = home / CONFIG_FILE
+    text = render(home.name, contract, max_batch_size, precision)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     aside = path.with_name(f".{path.name}")
@@ -68,8 +71,8 @@ def write(path: Path, contract: Contract, max_batch_size: int, precision: str = 
     aside.replace(path)
 
 
-def render(contract: Contract, max_batch_size: int, precision: str = "fp32") -> str:
-    return text_format.MessageToString(model_config(contract, max_batch_size, precision))
+def render(name: str, contract: Contract, max_batch_size: int, precision: str = "fp32") -> str:
+    return text_format.MessageToString(model_config(name, contract, max_batch_size, precision))
 
 
 def differences(repository: Path) -> list[str]:
@@ -78,7 +81,7 @@ def differences(repository: Path) -> list[str]:
     for contract in CONTRACTS.values():
         path = repository / contract.model / CONFIG_FILE
         committed = path.read_text(encoding="utf-8") if path.exists() else ""
-        fresh = render(contract, contract.default_max_batch_size)
+        fresh = render(contract.model, contract, contract.default_max_batch_size)
         lines += difflib.unified_diff(
             committed.splitlines(), fresh.splitlines(), str(path), "a fresh rendering", lineterm=""
         )
@@ -115,7 +118,7 @@ def main(repository: Path, check: bool) -> None:
     for contract in CONTRACTS.values():
         home = repository / contract.model
         home.mkdir(parents=True, exist_ok=True)
-        write(home / CONFIG_FILE, contract, contract.default_max_batch_size)
+        write(home, contract, contract.default_max_batch_size)
 
 
 if __name__ == "__main__":

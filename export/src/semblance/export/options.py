@@ -27,7 +27,9 @@ repository_option: Decorator = click.option(
 )
 
 version_option: Decorator = click.option(
-    "--version", type=click.IntRange(min=1), help="Publish as this version.  [default: the next one]"
+    "--version",
+    type=click.IntRange(min=1),
+    help="Publish as this version.  [default: the next one, over all lengths of vectors]",
 )
 
 
@@ -65,7 +67,7 @@ whiten_option: Decorator = click.option(
 output_option: Decorator = click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write model.onnx and manifest.json into this folder, and publish nothing.",
+    help="Write model.onnx, golden.npz and manifest.json into this folder, and publish nothing.",
 )
 
 

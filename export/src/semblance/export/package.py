@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 
 from semblance.export import graph, int8_weights, manifest
-from semblance.export.contract import MODEL_FILE, Contract
+from semblance.export.contract import GOLDEN_FILE, MODEL_FILE, Contract
 from semblance.export.errors import ContractError
 from semblance.v1.manifest_pb2 import Manifest
+
+if TYPE_CHECKING:
+    from semblance.export.golden import Golden
 
 
 @dataclass(frozen=True)
 class Package:
-    """A graph, and what its manifest will say once the graph is a file."""
+    """A graph, what its manifest will say once the graph is a file, and what goes beside it."""
 
     model: onnx.ModelProto
     manifest: Manifest
+    golden: Golden | None = None
 
     @property
     def contract(self) -> Contract:
         return manifest.contract_of(self.manifest)
 
     def write(self, folder: Path) -> Manifest:
-        """Writes `model.onnx` and `manifest.json`, and gives the manifest.
+        """Writes `model.onnx`, `golden.npz` and `manifest.json`, and gives the manifest.
 
         Raises:
             ContractError: the graph does not meet its contract; nothing is written then.
@@ -37,6 +42,9 @@ class Package:
         described = Manifest()
         described.CopyFrom(self.manifest)
         described.model_file.CopyFrom(manifest.file_entry(file))
+        if self.golden is not None:
+            self.golden.write(folder / GOLDEN_FILE)
+            described.golden_file.CopyFrom(manifest.file_entry(folder / GOLDEN_FILE))
         manifest.write(described, folder)
         return described
 
@@ -56,6 +64,6 @@ def read(folder: Path) -> Package:
         )
     model = onnx.load(folder / described.model_file.name, load_external_data=False)
     int8_weights.expand(model)
-    for field in ("version", "published_at", "exported_file", "model_file"):
+    for field in ("version", "published_at", "exported_file", "model_file", "golden_file"):
         described.ClearField(field)
     return Package(model, described)

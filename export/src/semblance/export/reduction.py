@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from semblance.export import fidelity, fp16, int8, projection
+from semblance.export import fidelity, fp16, golden, int8, projection
 from semblance.export.blocks import blocks_of
 from semblance.export.contract import Precision, embedder_of
 from semblance.export.errors import GateFailed
@@ -54,7 +54,7 @@ def project(package: Package, size: int, whiten: bool, pictures: Gallery, progre
         projected[some], found, retrieval.names, retrieval.recall_at_1(vectors), retrieval.recall_at_1(projected)
     )
     result.check(f"projecting to {size} numbers loses too much", "Project to more numbers, or give more pictures.")
-    reduced = _judged(package, model, result)
+    reduced = _judged(package, model, result, pictures, progress)
     reduced.manifest.output.CopyFrom(tensor_entry(embedder_of(size).output))
     reduced.manifest.projection.CopyFrom(
         Manifest.Projection(
@@ -90,7 +90,7 @@ def reduce(package: Package, precision: Precision, pictures: Gallery, progress: 
             model, kept = _search(quantiser, blocks, searching, progress)
     result = judging(model)
     result.check(f"{precision} loses too much", WAY_OUT)
-    reduced = _judged(package, model, result)
+    reduced = _judged(package, model, result, pictures, progress)
     reduced.manifest.calibration.CopyFrom(_calibration(pictures))
     reduced.manifest.precision = reduced.manifest.weights_precision = precision
     reduced.manifest.fp32_blocks.extend(kept)
@@ -160,13 +160,15 @@ def _search(
     raise GateFailed(f"int8 loses too much in every block: {'; '.join(result.failures)}; worst on {result.worst}")
 
 
-def _judged(package: Package, model: onnx.ModelProto, result: Fidelity) -> Package:
-    """A package of another graph, with the figures that it was judged by."""
+def _judged(
+    package: Package, model: onnx.ModelProto, result: Fidelity, pictures: Gallery, progress: Progress
+) -> Package:
+    """A package of another graph, with the figures that it was judged by, and its answers to pictures that did."""
     described = Manifest()
     described.CopyFrom(package.manifest)
     described.parity.figures.update(result.figures)
     described.parity.bounds.update(result.least | result.most)
-    return Package(model, described)
+    return Package(model, described, golden.record(model, package.contract, pictures.pixels[JUDGED], progress))
 
 
 def _calibration(pictures: Gallery) -> Manifest.Calibration:

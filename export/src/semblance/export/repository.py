@@ -3,7 +3,13 @@
     model_repository/
       detector/
         config.pbtxt
-        1/model.onnx, manifest.json
+        1/model.onnx, manifest.json, golden.npz
+      embedder/
+      embedder_384/
+
+Triton has one configuration for all versions of a model folder, and it names the output's dimensions. So versions of an
+embedder that give vectors of another length than those in `embedder` have a folder of their own. Version numbers are
+unique over all folders of a model.
 
 A version is written aside, under a name that Triton does not take for a version, flushed to disk, checked, and moved
 into place by one rename. Whatever is killed when, Triton sees whole versions only.
@@ -13,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +31,7 @@ from pathlib import Path
 import onnx
 
 from semblance.export import graph, int8_weights, manifest, model_config
-from semblance.export.contract import MODEL_FILE, Contract
+from semblance.export.contract import GOLDEN_FILE, MODEL_FILE, Contract
 from semblance.export.errors import ContractError, VersionExists
 from semblance.v1.manifest_pb2 import Manifest
 
@@ -48,53 +55,52 @@ def publish(exported: Path, repository: Path, version: int | None = None) -> Pub
     version is named and one with the same bytes stands, that one is given back.
 
     Raises:
-        ContractError: the folder holds no model that meets its contract, or one with other dimensions than the
+        ContractError: the folder holds no model that meets its contract, or one for smaller batches than the
             versions that stand.
-        DigestMismatch: the model's bytes are not those of the manifest.
+        DigestMismatch: the bytes of model or golden pictures are not those of the manifest.
         VersionExists: the version named is there.
     """
     staged = manifest.verify(exported)
     contract = manifest.contract_of(staged)
     model = _load(exported / staged.model_file.name)
     graph.check(model, contract)
-    home = repository / contract.model
-    home.mkdir(parents=True, exist_ok=True)
-    with _lock(home):
-        check_fits(repository, contract)
-        standing = versions(home)
+    with _lock(repository, contract):
+        standing = published_versions(repository, contract.model)
+        following = max(standing, default=0) + 1
         if version in standing:
             raise VersionExists(
-                f"{home / str(version)} is published already, and a published version never changes. Leave --version "
-                f"out to publish version {standing[-1] + 1}."
+                f"{standing[version]} is published already, and a published version never changes. Leave --version "
+                f"out to publish version {following}."
             )
         if version is None:
-            for number in reversed(standing):
-                if _is_same(manifest.read(home / str(number)), staged):
-                    return Published(home / str(number), manifest.verify(home / str(number)), is_new=False)
-        staged.version = version or max(standing, default=0) + 1
+            for folder in reversed(standing.values()):
+                if _is_same(manifest.read(folder), staged):
+                    return Published(folder, manifest.verify(folder), is_new=False)
+        home = home_of(repository, contract)
+        home.mkdir(exist_ok=True)
+        staged.version = version or following
         staged.published_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         with _staging(home) as staging:
             _write(staging, model, exported, staged)
-            largest = _max_batch_size(home, standing, staged)
-            model_config.write(home / model_config.CONFIG_FILE, contract, largest, staged.precision)
+            model_config.write(home, contract, _max_batch_size(home, staged), staged.precision)
             folder = home / str(staged.version)
             staging.rename(folder)
             _flush(home)
     return Published(folder, staged, is_new=True)
 
 
-def check_fits(repository: Path, contract: Contract) -> None:
-    """Raises ContractError where versions with another output stand: Triton has one configuration for all versions of
-    a model, and it names the output's dimensions."""
+def home_of(repository: Path, contract: Contract) -> Path:
+    """The folder for versions with this output: that of the model, where none with another one stands in it."""
     home = repository / contract.model
-    for number in versions(home) if home.is_dir() else []:
-        standing = manifest.contract_of(manifest.read(home / str(number)))
-        if standing.output != contract.output:
-            raise ContractError(
-                f"{home / str(number)} gives vectors of {standing.output.dims[0]} numbers, and the new version gives "
-                f"{contract.output.dims[0]}; Triton serves one length for all versions of a model. Publish it with "
-                "--repository into another model repository."
-            )
+    if all(manifest.contract_of(manifest.read(home / str(number))) == contract for number in versions(home)):
+        return home
+    return repository / f"{contract.model}_{contract.output.dims[0]}"
+
+
+def published_versions(repository: Path, model: str) -> dict[int, Path]:
+    """The folder of each version of a model, ascending, in whichever of the model's folders it is."""
+    homes = [path for path in repository.iterdir() if re.fullmatch(rf"{model}(_[0-9]+)?", path.name) and path.is_dir()]
+    return dict(sorted((number, home / str(number)) for home in homes for number in versions(home)))
 
 
 def versions(home: Path) -> list[int]:
@@ -103,13 +109,13 @@ def versions(home: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0"))
 
 
-def _max_batch_size(home: Path, standing: list[int], staged: Manifest) -> int:
+def _max_batch_size(home: Path, staged: Manifest) -> int:
     """Of the configuration, which serves all versions: none gets a larger batch than it was checked with.
 
     Raises:
         ContractError: the new version takes less than those that stand, and a release may count on theirs.
     """
-    smallest = min((manifest.read(home / str(number)).max_batch_size for number in standing), default=0)
+    smallest = min((manifest.read(home / str(number)).max_batch_size for number in versions(home)), default=0)
     if staged.max_batch_size < smallest:
         raise ContractError(
             f"the new version takes batches of {staged.max_batch_size}, and those in {home} take {smallest}, which the "
@@ -132,7 +138,7 @@ def _is_same(published: Manifest, staged: Manifest) -> bool:
 
 
 def _write(staging: Path, model: onnx.ModelProto, exported: Path, staged: Manifest) -> None:
-    """Writes model and manifest, completes the manifest, flushes both to disk and reads the model back."""
+    """Writes model, golden pictures and manifest, completes the manifest, flushes all to disk and reads them back."""
     file = staging / MODEL_FILE
     # At precision int8 the graph computes with its integers.
     if staged.precision != "int8" and int8_weights.expand(model):
@@ -142,6 +148,9 @@ def _write(staging: Path, model: onnx.ModelProto, exported: Path, staged: Manife
     else:
         shutil.copyfile(exported / staged.model_file.name, file)
         staged.model_file.name = MODEL_FILE
+    if staged.HasField("golden_file"):
+        shutil.copyfile(exported / staged.golden_file.name, staging / GOLDEN_FILE)
+        staged.golden_file.name = GOLDEN_FILE
     manifest.write(staged, staging)
     for path in (*staging.iterdir(), staging):
         if path.is_file():
@@ -151,8 +160,10 @@ def _write(staging: Path, model: onnx.ModelProto, exported: Path, staged: Manife
 
 
 @contextmanager
-def _lock(home: Path) -> Iterator[None]:
-    """One publisher at a time; the kernel releases the lock of one that is killed."""
+def _lock(repository: Path, contract: Contract) -> Iterator[None]:
+    """One publisher of a model at a time, for all its folders; the kernel releases the lock of one that is killed."""
+    home = repository / contract.model
+    home.mkdir(parents=True, exist_ok=True)
     with (home / LOCK_FILE).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -265,6 +265,7 @@ class Manifest(_message.Message):
     CALIBRATION_FIELD_NUMBER: _builtins.int
     FP32_BLOCKS_FIELD_NUMBER: _builtins.int
     PROJECTION_FIELD_NUMBER: _builtins.int
+    GOLDEN_FILE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`detector` or `embedder`."""
     version: _builtins.int
@@ -317,6 +318,12 @@ class Manifest(_message.Message):
 
     @_builtins.property
     def projection(self) -> Global___Manifest.Projection: ...
+    @_builtins.property
+    def golden_file(self) -> Global___Manifest.File:
+        """Some pictures, and what the exported graph answered to them on ONNX Runtime's CPU provider: a NumPy archive of
+        `inputs`, uint8 [N,…], and `outputs`, float32 [N,…], rows in the same order. Older exports have none.
+        """
+
     def __init__(
         self,
         *,
@@ -341,10 +348,11 @@ class Manifest(_message.Message):
         calibration: Global___Manifest.Calibration | None = ...,
         fp32_blocks: _abc.Iterable[_builtins.str] | None = ...,
         projection: Global___Manifest.Projection | None = ...,
+        golden_file: Global___Manifest.File | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "exported_file", b"exported_file", "input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "projection", b"projection", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "exported_file", b"exported_file", "golden_file", b"golden_file", "input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "projection", b"projection", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "class_names", b"class_names", "exported_file", b"exported_file", "fp32_blocks", b"fp32_blocks", "input", b"input", "iou_threshold", b"iou_threshold", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "projection", b"projection", "published_at", b"published_at", "score_threshold", b"score_threshold", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "class_names", b"class_names", "exported_file", b"exported_file", "fp32_blocks", b"fp32_blocks", "golden_file", b"golden_file", "input", b"input", "iou_threshold", b"iou_threshold", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "projection", b"projection", "published_at", b"published_at", "score_threshold", b"score_threshold", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
