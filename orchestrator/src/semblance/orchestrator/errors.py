@@ -13,6 +13,7 @@
     │   ├── RateLimited
     │   └── DependencyUnavailable
     ├── ContractMismatch
+    ├── WrongState
     └── DeadlineExceeded
 
 The text of an error is for the caller: what was wrong, what was expected, what to do.
@@ -44,7 +45,7 @@ class Forbidden(SemblanceError):
 
 
 class NotFound(SemblanceError):
-    """There is no such item."""
+    """There is no such item, or release."""
 
 
 class Conflict(SemblanceError):
@@ -73,6 +74,10 @@ class DependencyUnavailable(Retryable):
 
 class ContractMismatch(SemblanceError):
     """A model or a collection is not what the release says it is."""
+
+
+class WrongState(SemblanceError):
+    """A release is not in the state, or has not the figures, that what is asked of it needs."""
 
 
 class DeadlineExceeded(SemblanceError):

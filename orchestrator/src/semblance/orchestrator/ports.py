@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page
-from semblance.orchestrator.release import ModelVersion, Release
+from semblance.orchestrator.release import Canary, ModelVersion, Presence, Registered, Release
 
 
 class Batch(Protocol):
@@ -54,11 +54,47 @@ class InferenceServer(Protocol):
         ...
 
 
-class ModelRepository(Protocol):
-    """The published models, beside the server that runs them."""
+class ModelServer(InferenceServer, Protocol):
+    """One server, and what it serves."""
 
-    async def describe(self, name: str, version: int) -> ModelVersion:
+    async def load(self, name: str, versions: Collection[int], config: str, timeout: float) -> None:
+        """Serves exactly these versions of a model, warmed at every batch size, or none of it where there are none.
+
+        `config` is the repository's, see `ModelRepository.config`. Versions that are served already go on serving
+        meanwhile, though Triton loads them anew too: ask for it only where something is to change. Whose version is
+        left out is turned away at once. Raises ContractMismatch where a version is not
+        there or can't be served; those that were served before still are.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Inputs of a model, uint8 [N, *model.input.dims], and what the published model answered to them when it was
+    exported, float32 [N, *model.output.dims]."""
+
+    inputs: NDArray[np.uint8]
+    outputs: NDArray[np.float32]
+
+
+class ModelRepository(Protocol):
+    """The published models, beside the server that runs them. `model` is "detector" or "embedder"."""
+
+    async def describe(self, model: str, version: int) -> ModelVersion:
         """What the manifest says. Raises NotFound where there is none, ContractMismatch where it can't be read."""
+        ...
+
+    async def config(self, name: str) -> str:
+        """Triton's configuration of a folder, such as `embedder_384`, as JSON. Raises as `describe` does."""
+        ...
+
+    async def newest(self, model: str) -> ModelVersion:
+        """The version with the highest number. Raises NotFound where there is none, ContractMismatch where it can't be
+        described."""
+        ...
+
+    async def golden(self, model: ModelVersion) -> Golden | None:
+        """None where it was exported without; raises ContractMismatch where they are not those that were published."""
         ...
 
     async def verify(self, model: ModelVersion) -> None:
@@ -159,8 +195,12 @@ class VectorIndex(Protocol):
         """
         ...
 
-    async def drop(self, release: Release, timeout: float) -> None:
-        """Removes the release's collection; nothing where it is not there."""
+    async def count(self, release: Release, timeout: float) -> int:
+        """The rows of the release's collection, all writes before taken in."""
+        ...
+
+    async def drop(self, collection: str, timeout: float) -> None:
+        """Removes a collection; nothing where it is not there."""
         ...
 
 
@@ -202,19 +242,21 @@ class Written:
 
 
 class MetadataStore(Protocol):
-    """The truth about items and releases.
+    """The truth about items, and what each collection lacks of it.
 
     A write of an item happens in two steps, so that an index that was not reached is mended later: `write` or
-    `remove` makes the new truth durable and marks the item *unsettled*; `settle` takes the mark away once the index
-    agrees.
+    `remove` makes the new truth durable and marks the item *unsettled* in the collection of every release that is
+    building, ready or active; `settle` takes the mark of one collection away once it agrees.
+
+    What an item's images have in vectors is told of one collection: another release's models may find other objects.
     """
 
-    async def get(self, item_id: str) -> tuple[Item, bool] | None:
-        """The item and whether it is settled."""
+    async def get(self, collection: str, item_id: str) -> tuple[Item, bool] | None:
+        """The item and whether it is settled in the collection."""
         ...
 
     async def write(self, item: Item, after: int | None = None) -> Written:
-        """Stores an item, replacing what was there but its `created_at`.
+        """Stores an item, replacing what was there but its `created_at`; its images' `vectors` count when it settles.
 
         `after`: the revision that the writer knows, 0 of an item that never was. Raises Conflict where it is not the
         newest, so that a write that was given up, and comes through all the same, changes nothing that came later.
@@ -227,50 +269,56 @@ class MetadataStore(Protocol):
         """Removes an item and returns the revision. Raises NotFound where there is none, Conflict as `write` does."""
         ...
 
-    async def settle(self, item_id: str, revision: int, release: Release, images: Sequence[ItemImage] = ()) -> bool:
-        """Says that the release's collection agrees with a revision of an item, or with its removal.
-
-        `images` are those that have another number of vectors by now than was written.
+    async def settle(self, collection: str, item_id: str, revision: int, images: Sequence[ItemImage] = ()) -> bool:
+        """Says that a collection agrees with a revision of an item, whose images have so many vectors there, or with
+        its removal.
 
         True, though it stays unsettled for a while, where the revision before was not settled when this one was made:
         its writer may still come, and nobody would know. The item is mended once more when that time has passed.
 
-        False where that revision is not the newest: two wrote to the index at once, and it may hold either's rows. The
-        item then gets a new revision, which stays unsettled whatever the other one says.
+        False where that revision is not the newest. In the active release's collection two wrote at once, and it may
+        hold either's rows: the item gets a new revision, which stays unsettled everywhere whatever the other one says.
+        Others are written to by the mender alone: the item is unsettled there, and nothing else changes.
 
-        False, too, where the active release has another collection by now: nothing is known of that one, and nothing
-        changes.
+        False, too, where no live release has the collection: nothing changes.
         """
         ...
 
-    async def unsettled(self, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
-        """Items (id, revision) whose index rows may disagree, oldest first; removed ones too.
+    async def unsettled(self, collection: str, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
+        """Items (id, revision) that the collection may disagree about, oldest first; removed ones too.
 
         `before`: only those that were changed, or postponed, before that moment.
         """
         ...
 
-    async def count_unsettled(self, before: datetime) -> int: ...
-
-    async def unsettle(self, item_ids: Collection[str]) -> None:
-        """Says that the index was found to disagree about these, whether there are such items or not."""
+    async def count_unsettled(self, collection: str, before: datetime) -> int:
+        """Those not enlisted yet are among them."""
         ...
 
-    async def revisions(self, item_ids: Collection[str]) -> Mapping[str, tuple[int, bool]]:
-        """The newest revision of each, and whether it is settled; those that never were are left out."""
+    async def enlist(self, collection: str) -> bool:
+        """Marks the next items of the catalogue as unsettled in a collection that is to hold all of it, some thousands;
+        False where all are. It goes on where it, or another process, stopped."""
         ...
 
-    async def postpone(self, item_id: str, revision: int) -> None:
+    async def unsettle(self, collection: str, item_ids: Collection[str]) -> None:
+        """Says that the collection was found to disagree about these, whether there are such items or not."""
+        ...
+
+    async def revisions(self, collection: str, item_ids: Collection[str]) -> Mapping[str, tuple[int, bool]]:
+        """The newest revision of each, and whether it is settled there; those that never were are left out."""
+        ...
+
+    async def postpone(self, collection: str, item_id: str, revision: int) -> None:
         """Puts an unsettled item behind the others; nothing where it is settled or has another revision by now."""
         ...
 
-    async def count(self) -> CatalogSize: ...
+    async def count(self, collection: str) -> CatalogSize: ...
 
-    async def list(self, page_size: int, page_token: str) -> Page:
+    async def list(self, collection: str, page_size: int, page_token: str) -> Page:
         """Items by id. Raises InvalidArgument where the token is not one of ours."""
         ...
 
-    async def items_after(self, item_id: str, limit: int) -> Sequence[Item]:
+    async def items_after(self, collection: str, item_id: str, limit: int) -> Sequence[Item]:
         """The next items by id, in the order of code points."""
         ...
 
@@ -280,8 +328,20 @@ class MetadataStore(Protocol):
 
     async def attribute_types(self) -> Mapping[str, AttributeType]: ...
 
-    async def indexed(self) -> bool:
-        """Whether there is any item that the index should hold, because it is settled."""
+    async def indexed(self, collection: str) -> bool:
+        """Whether there is any item that the collection should hold, because it is settled there."""
+        ...
+
+
+class Registry(Protocol):
+    """The truth about releases, in the same database as the items, and what orchestrators tell each other.
+
+    A change of a release's state raises NotFound where there is no such release, and WrongState where the state does
+    not allow it; the text says what it is and what to do.
+    """
+
+    async def releases(self) -> Sequence[Registered]:
+        """All that ever were, the oldest first."""
         ...
 
     async def active_release(self) -> Release | None: ...
@@ -293,11 +353,83 @@ class MetadataStore(Protocol):
         """
         ...
 
-    async def replace_collection(self, collection: str) -> Release:
-        """Gives the active release another collection, which is empty as yet: every item becomes unsettled.
+    async def add_release(self, release: Release) -> Registered:
+        """Stores a release that is building. Its collection is to hold the whole catalogue, unless it is that of
+        another live release. Raises Conflict where the id is taken."""
+        ...
 
-        Raises NotFound where no release is active.
+    async def set_ready(self, release_id: str, before: datetime) -> None:
+        """building → ready. Raises WrongState, too, where its collection has not settled what was changed before that
+        moment: what changes all the time is always on its way."""
+        ...
+
+    async def activate(self, release_id: str) -> Registered:
+        """ready → active, and the active one → ready, at once. The release is nobody's canary or shadow then.
+
+        Nothing changes where it is active already. Returns what it is now.
         """
+        ...
+
+    async def roll_back(self) -> Registered:
+        """Activates the release that the active one replaced, without its becoming the one to roll back to. Raises
+        WrongState where there is none, or it is not ready."""
+        ...
+
+    async def retire(self, release_id: str) -> Registered:
+        """building or ready → retired. Its collection is discarded, unless another live release has it.
+
+        Raises WrongState where it is active, a canary or a shadow.
+        """
+        ...
+
+    async def set_canary(self, release_id: str, canary: Canary | None) -> Registered:
+        """Of a ready release; None ends it. Raises WrongState where another one is the canary. What was observed of
+        the release before it became canary or shadow is forgotten."""
+        ...
+
+    async def set_shadow(self, release_id: str, percent: float) -> Registered:
+        """Of a ready release; 0 ends it. Raises WrongState where another one is the shadow. Forgets as `set_canary`."""
+        ...
+
+    async def note(self, release_id: str, problem: str, rate: float) -> None:
+        """How the build of a release gets on; nothing where it is not building."""
+        ...
+
+    async def replace_collection(self, collection: str) -> Release:
+        """Gives the active release another collection, which is to hold the whole catalogue, and discards its own as
+        `retire` does. Raises NotFound where no release is active."""
+        ...
+
+    async def discarded(self, before: datetime) -> Sequence[str]:
+        """Collections to be dropped that no live release has had since then."""
+        ...
+
+    async def forget(self, collection: str) -> None:
+        """That collection was dropped."""
+        ...
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Whether `holder` has what only one may have, for so many seconds from now: it had it, or nobody does."""
+        ...
+
+    async def appear(self, presence: Presence) -> None:
+        """An orchestrator says that it is alive, and what it serves."""
+        ...
+
+    async def present(self, seconds: float) -> Sequence[Presence]:
+        """Those that have appeared within so many seconds, by name."""
+        ...
+
+    async def leave(self, name: str) -> None:
+        """An orchestrator is gone; its leases are anybody's."""
+        ...
+
+    async def observe(self, release_id: str, observer: str, observations: Mapping[str, Any]) -> None:
+        """Stores what an orchestrator has observed of a canary or shadow so far, in place of what it stored before."""
+        ...
+
+    async def observations(self, release_id: str) -> Sequence[Mapping[str, Any]]:
+        """Of each observer."""
         ...
 
 
@@ -305,8 +437,9 @@ class MetadataStore(Protocol):
 class Ports:
     """All of them. `models` serve the same ones, by the names that an operator knows them by."""
 
-    models: Mapping[str, InferenceServer]
+    models: Mapping[str, ModelServer]
     repository: ModelRepository
     index: VectorIndex
     metadata: MetadataStore
+    registry: Registry
     images: ImageStore
