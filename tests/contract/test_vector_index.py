@@ -206,10 +206,22 @@ async def test_lists_what_rows_say_by_ranges_of_item_ids(index: VectorIndex, rel
 
 
 @pytest.mark.parametrize("server", SERVERS)
+async def test_counts_the_rows_with_all_writes_before(index: VectorIndex, release: Release) -> None:
+    assert await index.count(release, TIMEOUT) == 0
+    stored = vectors(20)
+    await index.upsert(release, [row(str(n), vector, f"i{n % 4}") for n, vector in enumerate(stored)], TIMEOUT)
+    assert await index.count(release, TIMEOUT) == 20
+    await index.upsert(release, [row("0", stored[1], "i0"), row("20", stored[0], "i0")], TIMEOUT)
+    assert await index.count(release, TIMEOUT) == 21
+    await index.delete(release, "i1", {"1"}, TIMEOUT)
+    assert await index.count(release, TIMEOUT) == 17
+
+
+@pytest.mark.parametrize("server", SERVERS)
 async def test_a_dropped_collection_is_gone(index: VectorIndex, release: Release) -> None:
     await index.upsert(release, [row("a", vectors(1)[0])], TIMEOUT)
-    await index.drop(release, TIMEOUT)
-    await index.drop(release, TIMEOUT)
+    await index.drop(release.collection, TIMEOUT)
+    await index.drop(release.collection, TIMEOUT)
     with pytest.raises(ContractMismatch):
         await index.check(release, TIMEOUT)
 
@@ -448,6 +460,7 @@ async def test_a_missing_collection_is_a_mismatch(index: VectorIndex) -> None:
         index.upsert(release, [row("a", vectors(1)[0])], TIMEOUT),
         index.delete(release, "i", (), TIMEOUT),
         index.search(release, vectors(1), 1, None, False, TIMEOUT),
+        index.count(release, TIMEOUT),
     ):
         with pytest.raises(ContractMismatch, match=release.collection):
             await work
@@ -499,6 +512,8 @@ async def test_an_unreachable_milvus_is_unavailable_at_once() -> None:
         index.upsert(release, [row("a", vectors(1)[0])], TIMEOUT),
         index.delete(release, "i", (), TIMEOUT),
         index.search(release, vectors(1), 1, None, False, TIMEOUT),
+        index.count(release, TIMEOUT),
+        index.drop(release.collection, TIMEOUT),
     ):
         with pytest.raises(DependencyUnavailable, match="does not answer"):
             await work

@@ -16,6 +16,7 @@ from semblance.orchestrator.release import Release
 from semblance.orchestrator.testing import (
     MemoryImageStore,
     MemoryMetadataStore,
+    MemoryRegistry,
     MemoryVectorIndex,
     example_release,
 )
@@ -56,7 +57,7 @@ class Stores:
             for image in each.images:
                 await self.images.write(image.image_id, b"some bytes")
             await self.index.upsert(RELEASE, rows(each), 1)
-            await self.metadata.settle(each.item_id, revision, RELEASE)
+            await self.metadata.settle(RELEASE.collection, each.item_id, revision)
 
     @property
     def rows(self) -> dict[str, IndexRow]:
@@ -70,7 +71,7 @@ class Stores:
 async def stores(monkeypatch: pytest.MonkeyPatch) -> Stores:
     monkeypatch.setattr(module, "SECOND_LOOK", 0)
     made = Stores()
-    await made.metadata.add_first_release(RELEASE)
+    await MemoryRegistry(made.metadata).add_first_release(RELEASE)
     await made.index.create(RELEASE, 1)
     return made
 
@@ -131,7 +132,7 @@ async def test_a_row_of_another_image_is_stale(stores: Stores) -> None:
 async def test_an_item_that_waits_to_be_mended_is_said_to(stores: Stores) -> None:
     await stores.put(item("i"))
     stores.rows.clear()
-    await stores.metadata.unsettle(["i"])
+    await stores.metadata.unsettle(RELEASE.collection, ["i"])
     assert await stores.found() == [Disagreement("i", 3, 0, 0, True)]
 
 
@@ -148,7 +149,7 @@ async def test_what_changes_meanwhile_is_left_alone(stores: Stores, monkeypatch:
             await stores.put(item("put"), item("replaced", {"new": 1}))
             revision = await stores.metadata.remove("deleted")
             await stores.index.delete(RELEASE, "deleted", (), 1)
-            await stores.metadata.settle("deleted", revision, RELEASE)
+            await stores.metadata.settle(RELEASE.collection, "deleted", revision)
         return list(await entries(release, *arguments))  # type: ignore[arg-type]
 
     monkeypatch.setattr(stores.index, "entries", others_write)

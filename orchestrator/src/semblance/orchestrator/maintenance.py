@@ -20,11 +20,11 @@ from rich.text import Text
 
 from semblance.orchestrator.activation import new_collection
 from semblance.orchestrator.adapters.images import FileImageStore
-from semblance.orchestrator.adapters.metadata import SqlMetadataStore
+from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, SqlRegistry
 from semblance.orchestrator.adapters.milvus import MilvusIndex
 from semblance.orchestrator.command import setting_options, settings_of
 from semblance.orchestrator.errors import ContractMismatch, NotFound, SemblanceError
-from semblance.orchestrator.ports import MetadataStore
+from semblance.orchestrator.ports import MetadataStore, Registry
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.settings import Settings
 from semblance.orchestrator.verification import SHARDS, CheckedImages, CheckedItems, Disagreement, Verification
@@ -169,18 +169,19 @@ def failures() -> Iterator[None]:
 
 async def _verify(settings: Settings, repair: bool, collect: bool, after: str, as_json: bool) -> bool:
     async with AsyncExitStack() as stack:
-        metadata = SqlMetadataStore(settings.metadata_url)
-        stack.push_async_callback(metadata.close)
+        database = Database(settings.metadata_url)
+        stack.push_async_callback(database.close)
+        metadata = SqlMetadataStore(database)
         images = FileImageStore(settings.image_store)
         stack.push_async_callback(images.close)
         index = MilvusIndex(settings.milvus_uri, settings.milvus_token.get_secret_value())
         stack.push_async_callback(index.close)
         progress = stack.enter_context(progress_bar())
         verification = Verification(metadata, images, index)
-        release = await _active_release(metadata)
+        release = await _active_release(SqlRegistry(database))
         report = await _look(verification, metadata, release, progress, after, as_json, repair, collect)
         if repair and report.disagreeing:
-            await _wait_for_the_service(metadata, datetime.now(UTC), progress)
+            await _wait_for_the_service(metadata, release, datetime.now(UTC), progress)
             report = await _look(verification, metadata, release, progress, after, as_json)
         return report.agrees
 
@@ -196,14 +197,14 @@ async def _look(
     collect: bool = False,
 ) -> Report:
     report, findings = Report(release.release_id, release.collection, until=after), Findings(as_json)
-    task = progress.add_task("items", total=(await metadata.count()).items)
+    task = progress.add_task("items", total=(await metadata.count(release.collection)).items)
     try:
         async for items in verification.items(release, after):
             _count_items(report, items)
             for found in items.disagreements:
                 findings.disagreement(found)
             if repair:
-                await metadata.unsettle([found.item_id for found in items.disagreements])
+                await metadata.unsettle(release.collection, [found.item_id for found in items.disagreements])
             progress.advance(task, items.items)
     except asyncio.CancelledError:
         click.echo(f"stopped early; to go on: --after {json.dumps(report.until)}", err=True)
@@ -239,41 +240,44 @@ def _count_images(report: Report, images: CheckedImages) -> None:
 async def _rebuild(settings: Settings, yes: bool, wait: bool) -> int:
     """Returns how many items are not indexed, though the service tried."""
     async with AsyncExitStack() as stack:
-        metadata = SqlMetadataStore(settings.metadata_url)
-        stack.push_async_callback(metadata.close)
-        release = await _active_release(metadata)
-        items = (await metadata.count()).items
+        database = Database(settings.metadata_url)
+        stack.push_async_callback(database.close)
+        metadata, registry = SqlMetadataStore(database), SqlRegistry(database)
+        release = await _active_release(registry)
+        items = (await metadata.count(release.collection)).items
         if not yes:
             question = f"Index {items:,} items of release {release.release_id} anew, in place of {release.collection}?"
             click.confirm(question, abort=True)
-        changed = await metadata.replace_collection(new_collection(release.release_id))
+        changed = await registry.replace_collection(new_collection(release.release_id))
         click.echo(f"{release.release_id}: collection {changed.collection} replaces {release.collection}", err=True)
         if not wait:
             return 0
         started = time.monotonic()
-        await _wait_for_the_service(metadata, datetime.now(UTC), stack.enter_context(progress_bar()))
-        left = await metadata.count_unsettled(datetime.now(UTC))
+        while await metadata.enlist(changed.collection):
+            pass
+        await _wait_for_the_service(metadata, changed, datetime.now(UTC), stack.enter_context(progress_bar()))
+        left = await metadata.count_unsettled(changed.collection, datetime.now(UTC))
         click.echo(f"{items - left:,} items indexed in {time.monotonic() - started:.1f} s")
         if left:
             click.echo(f"{left:,} items are not indexed yet; the service's log says why", err=True)
         return left
 
 
-async def _active_release(metadata: MetadataStore) -> Release:
-    release = await metadata.active_release()
+async def _active_release(registry: Registry) -> Release:
+    release = await registry.active_release()
     if release is None:
         raise NotFound("no release is active: the service was never started with this metadata store")
     return release
 
 
-async def _wait_for_the_service(metadata: MetadataStore, since: datetime, progress: Progress) -> None:
+async def _wait_for_the_service(metadata: MetadataStore, release: Release, since: datetime, progress: Progress) -> None:
     """Until it has mended, or tried to mend, what was unsettled at that moment."""
-    total = left = await metadata.count_unsettled(since)
+    total = left = await metadata.count_unsettled(release.collection, since)
     task = progress.add_task("indexing", total=total)
     moved = time.monotonic()
     while left:
         await asyncio.sleep(POLL)
-        now = await metadata.count_unsettled(since)
+        now = await metadata.count_unsettled(release.collection, since)
         if now != left:
             moved = time.monotonic()
         elif time.monotonic() - moved > PATIENCE:

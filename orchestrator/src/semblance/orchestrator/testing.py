@@ -5,21 +5,31 @@ raise `error`, a probe's too.
 """
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArgument, NotFound
+from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArgument, NotFound, WrongState
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
 from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours, StoredImage, Written
-from semblance.orchestrator.release import IndexParameters, ModelVersion, Release, Tensor
+from semblance.orchestrator.release import (
+    LIVE,
+    Canary,
+    IndexParameters,
+    ModelVersion,
+    Presence,
+    Registered,
+    Release,
+    ReleaseState,
+    Tensor,
+)
 
 DETECTIONS = 100
 # A pixel belongs to an object where its channels differ by more than this: colour on a grey ground.
@@ -76,7 +86,9 @@ class FakeInferenceServer(Faulty):
 
     def __init__(self, *models: ModelVersion) -> None:
         super().__init__()
+        # What is ready, and what `load` finds.
         self.models = set(models)
+        self.published = set(models)
         # (model name, batch size) of each request.
         self.requests: list[tuple[str, int]] = []
         # What every image shows, float32 [N, 6] as the detector puts it; None where the image itself decides.
@@ -105,6 +117,13 @@ class FakeInferenceServer(Faulty):
     async def ready_versions(self, name: str, timeout: float) -> tuple[int, ...]:
         self._call()
         return tuple(sorted(model.version for model in self.models if model.name == name))
+
+    async def load(self, name: str, versions: Collection[int], config: str, timeout: float) -> None:
+        self._call()
+        known = {model for model in self.published if model.name == name and model.version in versions}
+        if missing := {*versions} - {model.version for model in known}:
+            raise ContractMismatch(f"there is no {name} version {', '.join(map(str, sorted(missing)))} to load")
+        self.models = {model for model in self.models if model.name != name} | known
 
     def _detect(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         return coloured_regions(image) if self.detections is None else self.detections
@@ -253,9 +272,13 @@ class MemoryVectorIndex(Faulty):
         chosen = [row for row in rows if after < row.item_id and (until is None or row.item_id <= until)]
         return [IndexEntry(row.key, row.item_id, row.image_id, row.box, row.attributes) for row in chosen[:limit]]
 
-    async def drop(self, release: Release, timeout: float) -> None:
+    async def count(self, release: Release, timeout: float) -> int:
         self._call()
-        self.collections.pop(release.collection, None)
+        return len(self._collection(release).rows)
+
+    async def drop(self, collection: str, timeout: float) -> None:
+        self._call()
+        self.collections.pop(collection, None)
 
     def _collection(self, release: Release) -> MemoryCollection:
         collection = self.collections.get(release.collection)
@@ -305,14 +328,19 @@ class MemoryMetadataStore(Faulty):
         self.items: dict[str, Item] = {}
         self.types: dict[str, AttributeType] = {}
         self.newest: dict[str, int] = {}
-        # Item ids and when they changed, oldest change first.
-        self.changed: dict[str, datetime] = {}
-        self.release: Release | None = None
+        # By collection: item ids and when they changed, oldest change first.
+        self.changed: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
+        # By collection and item id: the images as its models found them.
+        self.found: dict[tuple[str, str], tuple[ItemImage, ...]] = {}
+        # Collections that do not have the whole catalogue as unsettled yet.
+        self.filling: set[str] = set()
+        self.registered: dict[str, Registered] = {}
 
-    async def get(self, item_id: str) -> tuple[Item, bool] | None:
+    async def get(self, collection: str, item_id: str) -> tuple[Item, bool] | None:
         self._call()
-        item = self.items.get(item_id)
-        return None if item is None else (item, item_id not in self.changed)
+        if item_id not in self.items:
+            return None
+        return self._seen(collection, item_id), self._settled(collection, item_id)
 
     async def write(self, item: Item, after: int | None = None) -> Written:
         self._call()
@@ -333,65 +361,74 @@ class MemoryMetadataStore(Faulty):
         del self.items[item_id]
         return self._changed(item_id)
 
-    async def settle(self, item_id: str, revision: int, release: Release, images: Sequence[ItemImage] = ()) -> bool:
+    async def settle(self, collection: str, item_id: str, revision: int, images: Sequence[ItemImage] = ()) -> bool:
         self._call()
-        if self.release is None or self.release.collection != release.collection:
+        states = {each.state for each in self._live() if each.release.collection == collection}
+        if not states:
             return False
         if self.newest.get(item_id) == revision:
-            self.changed.pop(item_id, None)
-            if item_id in self.items:
-                changed = {image.image_id: image for image in images}
-                item = self.items[item_id]
-                now = tuple(changed.get(image.image_id, image) for image in item.images)
-                self.items[item_id] = replace(item, images=now)
+            self.changed[collection].pop(item_id, None)
+            self.found[collection, item_id] = tuple(images)
             return True
-        if item_id in self.newest:
+        if item_id in self.newest and ReleaseState.ACTIVE in states:
             self._changed(item_id)
+        elif item_id in self.newest:
+            self.changed[collection].setdefault(item_id, datetime.now(UTC))
         return False
 
-    async def unsettled(self, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
+    async def unsettled(self, collection: str, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
         self._call()
-        due = [item_id for item_id, changed_at in self.changed.items() if before is None or changed_at < before]
+        changed = self.changed[collection]
+        due = [item_id for item_id, changed_at in changed.items() if before is None or changed_at < before]
         return [(item_id, self.newest[item_id]) for item_id in due[:limit]]
 
-    async def count_unsettled(self, before: datetime) -> int:
+    async def count_unsettled(self, collection: str, before: datetime) -> int:
         self._call()
-        return sum(changed_at < before for changed_at in self.changed.values())
+        listed = {item_id for item_id, changed_at in self.changed[collection].items() if changed_at < before}
+        return len(listed | (self.items.keys() if collection in self.filling else set()))
 
-    async def unsettle(self, item_ids: Collection[str]) -> None:
+    async def enlist(self, collection: str) -> bool:
+        self._call()
+        if collection in self.filling:
+            self.filling.remove(collection)
+            for item_id in sorted(self.items):
+                self.changed[collection].setdefault(item_id, datetime.now(UTC))
+        return False
+
+    async def unsettle(self, collection: str, item_ids: Collection[str]) -> None:
         self._call()
         for item_id in item_ids:
             self.newest.setdefault(item_id, 1)
-            self.changed.setdefault(item_id, datetime.now(UTC))
+            self.changed[collection].setdefault(item_id, datetime.now(UTC))
 
-    async def revisions(self, item_ids: Collection[str]) -> Mapping[str, tuple[int, bool]]:
+    async def revisions(self, collection: str, item_ids: Collection[str]) -> Mapping[str, tuple[int, bool]]:
         self._call()
         known = [item_id for item_id in item_ids if item_id in self.newest]
-        return {item_id: (self.newest[item_id], item_id not in self.changed) for item_id in known}
+        return {item_id: (self.newest[item_id], self._settled(collection, item_id)) for item_id in known}
 
-    async def postpone(self, item_id: str, revision: int) -> None:
+    async def postpone(self, collection: str, item_id: str, revision: int) -> None:
         self._call()
-        if item_id in self.changed and self.newest[item_id] == revision:
-            del self.changed[item_id]
-            self.changed[item_id] = datetime.now(UTC)
+        if item_id in self.changed[collection] and self.newest[item_id] == revision:
+            del self.changed[collection][item_id]
+            self.changed[collection][item_id] = datetime.now(UTC)
 
-    async def count(self) -> CatalogSize:
+    async def count(self, collection: str) -> CatalogSize:
         self._call()
-        images = [image for item in self.items.values() for image in item.images]
+        images = [image for item_id in self.items for image in self._seen(collection, item_id).images]
         return CatalogSize(len(self.items), len(images), sum(image.vectors for image in images))
 
-    async def list(self, page_size: int, page_token: str) -> Page:
+    async def list(self, collection: str, page_size: int, page_token: str) -> Page:
         self._call()
         if page_token and not page_token.startswith("after:"):
             raise InvalidArgument("the page token is not one of this service")
-        found = await self.items_after(page_token.removeprefix("after:"), page_size + 1)
+        found = await self.items_after(collection, page_token.removeprefix("after:"), page_size + 1)
         page = tuple(found[:page_size])
         return Page(page, f"after:{page[-1].item_id}" if len(found) > page_size else "")
 
-    async def items_after(self, item_id: str, limit: int) -> Sequence[Item]:
+    async def items_after(self, collection: str, item_id: str, limit: int) -> Sequence[Item]:
         self._call()
         following = sorted(each for each in self.items if each > item_id)
-        return [self.items[each] for each in following[:limit]]
+        return [self._seen(collection, each) for each in following[:limit]]
 
     async def image_ids(self, shard: str) -> frozenset[str]:
         self._call()
@@ -402,28 +439,20 @@ class MemoryMetadataStore(Faulty):
         self._call()
         return dict(self.types)
 
-    async def indexed(self) -> bool:
+    async def indexed(self, collection: str) -> bool:
         self._call()
-        return bool(self.items.keys() - self.changed.keys())
+        return any(self._settled(collection, item_id) for item_id in self.items)
 
-    async def active_release(self) -> Release | None:
-        self._call()
-        return self.release
+    def _live(self) -> Sequence[Registered]:
+        return [each for each in self.registered.values() if each.state in LIVE]
 
-    async def add_first_release(self, release: Release) -> Release:
-        self._call()
-        if self.release is None:
-            self.release = release
-        return self.release
+    def _settled(self, collection: str, item_id: str) -> bool:
+        return item_id not in self.changed[collection] and collection not in self.filling
 
-    async def replace_collection(self, collection: str) -> Release:
-        self._call()
-        if self.release is None:
-            raise NotFound("no release is active")
-        self.release = replace(self.release, collection=collection)
-        for item_id in self.items:
-            self.changed.setdefault(item_id, datetime.now(UTC))
-        return self.release
+    def _seen(self, collection: str, item_id: str) -> Item:
+        item = self.items[item_id]
+        found = {image.image_id: image for image in self.found.get((collection, item_id), ())}
+        return replace(item, images=tuple(found.get(image.image_id, image) for image in item.images))
 
     def _check_newest(self, item_id: str, revision: int | None) -> None:
         if revision is not None and revision != self.newest.get(item_id, 0):
@@ -440,6 +469,204 @@ class MemoryMetadataStore(Faulty):
 
     def _changed(self, item_id: str) -> int:
         self.newest[item_id] = self.newest.get(item_id, 0) + 1
-        self.changed.pop(item_id, None)
-        self.changed[item_id] = datetime.now(UTC)
+        for collection in {each.release.collection for each in self._live()}:
+            self.changed[collection].pop(item_id, None)
+            self.changed[collection][item_id] = datetime.now(UTC)
         return self.newest[item_id]
+
+
+class MemoryRegistry(Faulty):
+    """In the same memory as the items."""
+
+    def __init__(self, metadata: MemoryMetadataStore) -> None:
+        super().__init__()
+        self._metadata = metadata
+        self._registered = metadata.registered
+        self._discarded: dict[str, datetime] = {}
+        self._leases: dict[str, tuple[str, datetime]] = {}
+        self._present: dict[str, tuple[Presence, datetime]] = {}
+        self._observations: dict[str, dict[str, Mapping[str, object]]] = {}
+
+    async def releases(self) -> Sequence[Registered]:
+        self._call()
+        return list(self._registered.values())
+
+    async def active_release(self) -> Release | None:
+        self._call()
+        active = self._active()
+        return active.release if active else None
+
+    async def add_first_release(self, release: Release) -> Release:
+        self._call()
+        if active := self._active():
+            return active.release
+        if release.release_id in self._registered:
+            raise Conflict(f"release {release.release_id} exists and is not active")
+        self._add(release, ReleaseState.ACTIVE)
+        return release
+
+    async def add_release(self, release: Release) -> Registered:
+        self._call()
+        if release.release_id in self._registered:
+            raise Conflict(f"there is a release {release.release_id} already")
+        return self._add(release, ReleaseState.BUILDING)
+
+    async def set_ready(self, release_id: str, before: datetime) -> None:
+        self._call()
+        registered = self._in_state(release_id, ReleaseState.BUILDING)
+        if left := await self._metadata.count_unsettled(registered.release.collection, before):
+            raise WrongState(f"release {release_id} is not ready: {left} items are not indexed yet")
+        self._set(release_id, state=ReleaseState.READY, changed_at=datetime.now(UTC), problem="")
+
+    async def activate(self, release_id: str) -> Registered:
+        self._call()
+        if self._known(release_id).state is ReleaseState.ACTIVE:
+            return self._known(release_id)
+        self._in_state(release_id, ReleaseState.READY)
+        active = self._active()
+        return self._switch(release_id, active.release_id if active else "")
+
+    async def roll_back(self) -> Registered:
+        self._call()
+        active = self._active()
+        if active is None or not active.replaced:
+            raise WrongState("the active release replaced no other one; activate the one you want")
+        before = self._in_state(active.replaced, ReleaseState.READY)
+        return self._switch(before.release_id, before.replaced)
+
+    async def retire(self, release_id: str) -> Registered:
+        self._call()
+        registered = self._in_state(release_id, ReleaseState.BUILDING, ReleaseState.READY)
+        if registered.canary or registered.shadow:
+            raise WrongState(f"release {release_id} is a canary or a shadow; end that first")
+        retired = self._set(release_id, state=ReleaseState.RETIRED, changed_at=datetime.now(UTC), problem="")
+        self._discard(registered.release.collection)
+        return retired
+
+    async def set_canary(self, release_id: str, canary: Canary | None) -> Registered:
+        self._call()
+        _check_percent(canary.percent if canary else 0.0)
+        if canary is None:
+            return self._set(self._known(release_id).release_id, canary=None)
+        self._observe_from(release_id, [each for each in self._registered.values() if each.canary])
+        return self._set(release_id, canary=canary)
+
+    async def set_shadow(self, release_id: str, percent: float) -> Registered:
+        self._call()
+        _check_percent(percent)
+        if not percent:
+            return self._set(self._known(release_id).release_id, shadow=0.0)
+        self._observe_from(release_id, [each for each in self._registered.values() if each.shadow])
+        return self._set(release_id, shadow=percent)
+
+    async def note(self, release_id: str, problem: str, rate: float) -> None:
+        self._call()
+        if self._registered[release_id].state is ReleaseState.BUILDING:
+            self._set(release_id, problem=problem, rate=rate)
+
+    async def replace_collection(self, collection: str) -> Release:
+        self._call()
+        active = self._active()
+        if active is None:
+            raise NotFound("no release is active")
+        release = replace(active.release, collection=collection)
+        self._fill(collection)
+        self._set(active.release_id, release=release)
+        self._discard(active.release.collection)
+        return release
+
+    async def discarded(self, before: datetime) -> Sequence[str]:
+        self._call()
+        return [collection for collection, at in self._discarded.items() if at < before]
+
+    async def forget(self, collection: str) -> None:
+        self._call()
+        self._discarded.pop(collection, None)
+        self._metadata.changed.pop(collection, None)
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        self._call()
+        now = datetime.now(UTC)
+        other, until = self._leases.get(name, (holder, now))
+        if other != holder and until >= now:
+            return False
+        self._leases[name] = holder, now + timedelta(seconds=seconds)
+        return True
+
+    async def appear(self, presence: Presence) -> None:
+        self._call()
+        self._present[presence.name] = presence, datetime.now(UTC)
+
+    async def present(self, seconds: float) -> Sequence[Presence]:
+        self._call()
+        since = datetime.now(UTC) - timedelta(seconds=seconds)
+        return [presence for _, (presence, seen_at) in sorted(self._present.items()) if seen_at >= since]
+
+    async def leave(self, name: str) -> None:
+        self._call()
+        self._present.pop(name, None)
+        for lease in [lease for lease, (holder, _) in self._leases.items() if holder == name]:
+            del self._leases[lease]
+
+    async def observe(self, release_id: str, observer: str, observed: Mapping[str, object]) -> None:
+        self._call()
+        self._observations.setdefault(release_id, {})[observer] = observed
+
+    async def observations(self, release_id: str) -> Sequence[Mapping[str, object]]:
+        self._call()
+        return list(self._observations.get(release_id, {}).values())
+
+    def _active(self) -> Registered | None:
+        return next((each for each in self._registered.values() if each.state is ReleaseState.ACTIVE), None)
+
+    def _known(self, release_id: str) -> Registered:
+        if release_id not in self._registered:
+            raise NotFound(f"there is no release {release_id!r}")
+        return self._registered[release_id]
+
+    def _in_state(self, release_id: str, *states: ReleaseState) -> Registered:
+        registered = self._known(release_id)
+        if registered.state not in states:
+            raise WrongState(f"release {release_id} is {registered.state}, not {' or '.join(states)}")
+        return registered
+
+    def _set(self, release_id: str, **values: object) -> Registered:
+        self._registered[release_id] = replace(self._registered[release_id], **values)  # type: ignore[arg-type]
+        return self._registered[release_id]
+
+    def _switch(self, release_id: str, replaced: str) -> Registered:
+        now = datetime.now(UTC)
+        if active := self._active():
+            self._set(active.release_id, state=ReleaseState.READY, changed_at=now)
+        self._observations.clear()
+        return self._set(
+            release_id, state=ReleaseState.ACTIVE, changed_at=now, replaced=replaced, canary=None, shadow=0.0
+        )
+
+    def _observe_from(self, release_id: str, others: Sequence[Registered]) -> None:
+        registered = self._in_state(release_id, ReleaseState.READY)
+        if any(each.release_id != release_id for each in others):
+            raise WrongState(f"release {others[0].release_id} is that already; end that first")
+        if not registered.canary and not registered.shadow:
+            self._observations.pop(release_id, None)
+
+    def _add(self, release: Release, state: ReleaseState) -> Registered:
+        now = datetime.now(UTC)
+        if release.collection not in {each.release.collection for each in self._metadata._live()}:
+            self._fill(release.collection)
+        self._registered[release.release_id] = Registered(release, state, now, now)
+        return self._registered[release.release_id]
+
+    def _fill(self, collection: str) -> None:
+        self._discarded.pop(collection, None)
+        if self._metadata.items:
+            self._metadata.filling.add(collection)
+
+    def _discard(self, collection: str) -> None:
+        if collection not in {each.release.collection for each in self._metadata._live()}:
+            self._discarded[collection] = datetime.now(UTC)
+
+
+def _check_percent(percent: float) -> None:
+    if not 0 <= percent <= 100:
+        raise InvalidArgument(f"{percent:g} percent is not between 0 and 100")

@@ -76,7 +76,7 @@ class Verification:
         until: str | None = after
         limit = ITEMS
         while until is not None:
-            items = await self._metadata.items_after(after, limit)
+            items = await self._metadata.items_after(release.collection, after, limit)
             until = items[-1].item_id if len(items) == limit else None
             entries = await self._index.entries(release, after, until, ROWS, CALL_TIMEOUT)
             if len(entries) == ROWS and limit > 1:
@@ -95,10 +95,12 @@ class Verification:
     ) -> tuple[Disagreement, ...]:
         """Those of a range that disagree when looked at again, while nobody changes them."""
         await asyncio.sleep(SECOND_LOOK)
-        before = await self._metadata.revisions(suspects)
-        items = [known[0] for known in await asyncio.gather(*map(self._metadata.get, before)) if known]
+        collection = release.collection
+        before = await self._metadata.revisions(collection, suspects)
+        answers = await asyncio.gather(*(self._metadata.get(collection, item_id) for item_id in before))
+        items = [known[0] for known in answers if known]
         entries = await self._index.entries(release, after, until, ROWS, CALL_TIMEOUT)
-        now = await self._metadata.revisions(suspects)
+        now = await self._metadata.revisions(collection, suspects)
         steady = {item_id for item_id in suspects if before.get(item_id) == now.get(item_id)}
         waiting = {item_id for item_id, (_, settled) in now.items() if not settled}
         return compare(

@@ -1,5 +1,7 @@
-"""`MetadataStore` over SQLAlchemy: SQLite or PostgreSQL."""
+"""`MetadataStore` and `Registry` over SQLAlchemy, in one database: SQLite or PostgreSQL."""
 
+from semblance.orchestrator.adapters.metadata.database import Database
+from semblance.orchestrator.adapters.metadata.registry import SqlRegistry
 from semblance.orchestrator.adapters.metadata.store import SqlMetadataStore
 
-__all__ = ["SqlMetadataStore"]
+__all__ = ["Database", "SqlMetadataStore", "SqlRegistry"]

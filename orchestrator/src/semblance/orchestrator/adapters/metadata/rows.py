@@ -3,20 +3,36 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import ColumnElement, Label, Row, Select, and_, func, select
 
-from semblance.orchestrator.adapters.metadata.schema import images
+from semblance.orchestrator.adapters.metadata.schema import images, indexed
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.item import AttributeType, Item, ItemImage, Value
 
 
-def item_rows(chosen: Select[Any]) -> Select[Any]:
-    """A row for each image of the chosen items, one with nulls for an item without; one statement sees one moment."""
+def item_rows(chosen: Select[Any], collection: str) -> Select[Any]:
+    """A row for each image of the chosen items, one with nulls for an item without; one statement sees one moment.
+    `vectors` are those in the collection."""
     page = chosen.subquery()
     return (
-        select(page, images.c.image_id, images.c.width, images.c.height, images.c.vectors)
+        select(page, images.c.image_id, images.c.width, images.c.height, vectors())
         .outerjoin_from(page, images, images.c.item_id == page.c.item_id)
+        .outerjoin(indexed, in_collection(collection))
         .order_by(page.c.item_id, images.c.position)
+    )
+
+
+def vectors() -> Label[int]:
+    """Of an image that is joined with `indexed`."""
+    return func.coalesce(indexed.c.vectors, images.c.vectors).label("vectors")
+
+
+def in_collection(collection: str) -> ColumnElement[bool]:
+    """What joins an image with `indexed`."""
+    return and_(
+        indexed.c.collection == collection,
+        indexed.c.item_id == images.c.item_id,
+        indexed.c.image_id == images.c.image_id,
     )
 
 

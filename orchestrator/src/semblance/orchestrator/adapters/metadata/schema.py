@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -16,7 +16,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    false,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -70,21 +69,41 @@ images = Table(
 
 # One row for every item that ever was, so that a revision is never given twice; writers of an item queue for its row.
 revisions = Table(
-    "revisions",
+    "item_revisions",
     metadata,
     Column("item_id", ItemId, primary_key=True),
     Column("revision", Whole, nullable=False),
-    Column("settled", Boolean, nullable=False, default=False),
-    Column("changed_at", UtcDateTime, nullable=False),
-    # Until then a writer of an earlier revision may still write to the index.
-    Column("disputed_until", UtcDateTime, nullable=True),
 )
-Index(
+
+# What a collection may disagree about.
+unsettled = Table(
     "unsettled",
-    revisions.c.changed_at,
-    revisions.c.item_id,
-    sqlite_where=revisions.c.settled == false(),
-    postgresql_where=revisions.c.settled == false(),
+    metadata,
+    Column("collection", String(128), primary_key=True),
+    Column("item_id", ItemId, primary_key=True),
+    Column("changed_at", UtcDateTime, nullable=False),
+    # Until then a writer of an earlier revision may still write to the collection.
+    Column("disputed_until", UtcDateTime, nullable=True),
+    Index("unsettled_by_age", "collection", "changed_at", "item_id"),
+)
+
+# How many vectors an image has in a collection, where that is not what the writer of its item found.
+indexed = Table(
+    "indexed",
+    metadata,
+    Column("collection", String(128), primary_key=True),
+    Column("item_id", ItemId, primary_key=True),
+    Column("image_id", String(64), primary_key=True),
+    Column("vectors", Integer, nullable=False),
+)
+
+# Collections that were filled after the catalogue was: up to which item it is enlisted as unsettled, null where wholly.
+collections = Table(
+    "collections",
+    metadata,
+    Column("collection", String(128), primary_key=True),
+    Column("enlisted", ItemId, nullable=True),
+    Column("discarded_at", UtcDateTime, nullable=True),
 )
 
 attribute_types = Table(
@@ -101,6 +120,12 @@ releases = Table(
     Column("state", String(16), nullable=False),
     Column("definition", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=True),
+    Column("replaced", String(64), nullable=True),
+    Column("canary", JSON(none_as_null=True), nullable=True),
+    Column("shadow", Float, nullable=True),
+    Column("problem", Text, nullable=True),
+    Column("rate", Float, nullable=True),
 )
 # At most one is active.
 Index(
@@ -109,4 +134,28 @@ Index(
     unique=True,
     sqlite_where=text("state = 'active'"),
     postgresql_where=text("state = 'active'"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+)
+
+orchestrators = Table(
+    "orchestrators",
+    metadata,
+    Column("name", String(256), primary_key=True),
+    Column("presence", JSON, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("release_id", String(64), primary_key=True),
+    Column("observer", String(256), primary_key=True),
+    Column("observed", JSON, nullable=False),
 )
