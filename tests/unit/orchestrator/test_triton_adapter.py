@@ -38,6 +38,18 @@ class Broken(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mis
             await context.abort(*self.answer)
         return self.answer
 
+    async def RepositoryModelLoad(  # noqa: N802
+        self, request: service_pb2.RepositoryModelLoadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        assert isinstance(self.answer, tuple)
+        await context.abort(*self.answer)
+
+    async def RepositoryModelUnload(  # noqa: N802
+        self, request: service_pb2.RepositoryModelUnloadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        assert isinstance(self.answer, tuple)
+        await context.abort(*self.answer)
+
 
 @pytest.fixture
 async def broken() -> AsyncIterator[tuple[Broken, TritonServer]]:
@@ -104,3 +116,42 @@ async def test_what_triton_says_becomes_an_error_of_ours(
     servicer.answer = (code, text)
     with pytest.raises(expected, match=r"Triton at 127\.0\.0\.1"):
         await infer(adapter, MODEL, BATCH, 5)
+
+
+@pytest.mark.parametrize("versions", [(1, 2), ()], ids=["loaded", "unloaded"])
+@pytest.mark.parametrize(
+    ("status", "text", "error", "message"),
+    [
+        (
+            StatusCode.UNAVAILABLE,
+            "explicit model load / unload is not allowed if polling is enabled",
+            DependencyUnavailable,
+            "start it with --model-control-mode=explicit",
+        ),
+        (StatusCode.UNAVAILABLE, "Socket closed", DependencyUnavailable, "does not answer: Socket closed"),
+        (
+            StatusCode.INVALID_ARGUMENT,
+            "load failed for model 'embedder'",
+            ContractMismatch,
+            "serve embedder: load failed",
+        ),
+        (
+            StatusCode.INTERNAL,
+            "failed to poll from model repository",
+            ContractMismatch,
+            "serve embedder: failed to poll",
+        ),
+    ],
+)
+async def test_why_a_model_is_not_loaded_is_told(
+    broken: tuple[Broken, TritonServer],
+    versions: tuple[int, ...],
+    status: StatusCode,
+    text: str,
+    error: type[SemblanceError],
+    message: str,
+) -> None:
+    servicer, models = broken
+    servicer.answer = (status, text)
+    with pytest.raises(error, match=message):
+        await models.load("embedder", versions, "{}", 5)

@@ -97,12 +97,12 @@ class MilvusIndex:
         await self._search.close()
 
     async def create(self, release: Release, timeout: float) -> None:
-        async with self._call("create the collection", release, timeout):
+        async with self._call("create the collection", release.collection, timeout):
             # Not AsyncMilvusClient: its create_index needs AllocTimestamp, which Milvus Lite does not have.
             await asyncio.to_thread(_create, self._uri, self._token, release, timeout)
 
     async def check(self, release: Release, timeout: float) -> None:
-        async with self._call("describe the collection", release, timeout) as client:
+        async with self._call("describe the collection", release.collection, timeout) as client:
             await _check(client, release, timeout)
 
     async def upsert(self, release: Release, rows: Sequence[IndexRow], timeout: float) -> None:
@@ -165,17 +165,28 @@ class MilvusIndex:
             )
         return [IndexEntry(row["key"], row["item_id"], row["image_id"], _box(row), row["attributes"]) for row in rows]
 
-    async def drop(self, release: Release, timeout: float) -> None:
-        async with self._call("drop the collection", release, timeout) as client:
-            if await client.has_collection(release.collection, timeout=timeout + MARGIN):
-                await client.drop_collection(release.collection, timeout=timeout + MARGIN)
+    async def count(self, release: Release, timeout: float) -> int:
+        async with self._collection_call("count rows", release, timeout) as client, self._reading():
+            rows = await client.query(
+                release.collection,
+                filter="",
+                output_fields=["count(*)"],
+                consistency_level="Strong",
+                timeout=timeout + MARGIN,
+            )
+        return int(rows[0]["count(*)"])
+
+    async def drop(self, collection: str, timeout: float) -> None:
+        async with self._call("drop the collection", collection, timeout) as client:
+            if await client.has_collection(collection, timeout=timeout + MARGIN):
+                await client.drop_collection(collection, timeout=timeout + MARGIN)
 
     @property
     def _membership(self) -> Membership:
         return one_of if self._turns is None else equal_to_one_of
 
     @asynccontextmanager
-    async def _call(self, action: str, release: Release, timeout: float) -> AsyncIterator[AsyncMilvusClient]:
+    async def _call(self, action: str, collection: str, timeout: float) -> AsyncIterator[AsyncMilvusClient]:
         """The connected client, for at most `timeout` seconds; maps every failure of what is done with it."""
         try:
             async with asyncio.timeout(timeout):
@@ -183,12 +194,12 @@ class MilvusIndex:
         except TimeoutError:
             raise DeadlineExceeded(f"Milvus did not {action} within {timeout:.3g} seconds") from None
         except (MilvusException, grpc.RpcError) as error:
-            raise _translated(error, action, release, self._uri) from error
+            raise _translated(error, action, collection, self._uri) from error
 
     @asynccontextmanager
     async def _collection_call(self, action: str, release: Release, timeout: float) -> AsyncIterator[AsyncMilvusClient]:
         """`_call`, and where Milvus fails, a look at whether the collection is the release's, and loaded."""
-        async with self._call(action, release, timeout) as client:
+        async with self._call(action, release.collection, timeout) as client:
             try:
                 yield client
             except MilvusException as error:
@@ -340,7 +351,7 @@ def _box(row: Any) -> Box:
     return Box(row["x1"], row["y1"], row["x2"], row["y2"])
 
 
-def _translated(error: MilvusException | grpc.RpcError, action: str, release: Release, uri: str) -> SemblanceError:
+def _translated(error: MilvusException | grpc.RpcError, action: str, collection: str, uri: str) -> SemblanceError:
     if isinstance(error, grpc.RpcError):
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"Milvus did not {action} in time")
@@ -349,11 +360,11 @@ def _translated(error: MilvusException | grpc.RpcError, action: str, release: Re
         return DependencyUnavailable(f"Milvus did not {action}: {error.code().name}")
     if error.code == MISSING:
         return ContractMismatch(
-            f"Milvus at {uri} has no collection {release.collection}, which release {release.release_id} needs; check "
-            "that this is the right Milvus; if it is, `semblance rebuild` makes the index anew from the other stores"
+            f"Milvus at {uri} has no collection {collection}, which a release needs; check that this is the right "
+            "Milvus; if it is, `semblance rebuild` makes the active release's anew from the other stores"
         )
     if error.code == NOT_LOADED:
-        return DependencyUnavailable(f"collection {release.collection} was not loaded in Milvus; try again")
+        return DependencyUnavailable(f"collection {collection} was not loaded in Milvus; try again")
     if error.code == Status.CONNECT_FAILED:
         return DependencyUnavailable(f"Milvus at {uri} does not answer")
     log.error("Milvus did not %s: %s", action, error)

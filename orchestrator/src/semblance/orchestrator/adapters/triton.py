@@ -4,6 +4,8 @@ The messages and the asyncio stub are tritonclient's. Its client around them is 
 text.
 """
 
+import json
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 
 import grpc
@@ -11,7 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from semblance.orchestrator.adapters.inference import Inference, TritonBatch
 from semblance.orchestrator.adapters.transport import Mode, Transport
-from semblance.orchestrator.adapters.triton_status import errors, title_of
+from semblance.orchestrator.adapters.triton_status import errors, load_errors, title_of
 from semblance.orchestrator.errors import ContractMismatch
 from semblance.orchestrator.release import ModelVersion, Tensor
 
@@ -71,6 +73,26 @@ class TritonServer:
         with errors(self._url):
             index = await self._stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True), timeout=timeout)
         return tuple(sorted(int(model.version) for model in index.models if model.name == name))
+
+    async def load(self, name: str, versions: Collection[int], config: str, timeout: float) -> None:
+        if not versions:
+            with load_errors(self._url, name):
+                await self._stub.RepositoryModelUnload(
+                    service_pb2.RepositoryModelUnloadRequest(model_name=name), timeout=timeout
+                )
+            return
+        policy = {"version_policy": {"specific": {"versions": sorted(versions)}}}
+        request = service_pb2.RepositoryModelLoadRequest(model_name=name)
+        request.parameters["config"].string_param = json.dumps(json.loads(config) | policy)
+        with load_errors(self._url, name):
+            await self._stub.RepositoryModelLoad(request, timeout=timeout)
+        # Triton passes over a version that is not there, as long as there is another.
+        ready = await self.ready_versions(name, timeout)
+        if missing := sorted({*versions} - {*ready}):
+            raise ContractMismatch(
+                f"Triton at {self._url} finds no {name} version {', '.join(map(str, missing))} in its model repository "
+                f"(ready: {', '.join(map(str, ready)) or 'none'}); see that it reads the one that was published to"
+            )
 
 
 def _compare(

@@ -21,6 +21,8 @@ QUEUE_FULL = "Exceeds maximum queue size"
 QUEUE_TIMEOUT = "Request timeout expired"
 # The same for a model or version that is being loaded or unloaded (`core/src/model_repository_manager`).
 NOT_READY = "is not at ready state"
+# Where it was not started in explicit mode, with the status UNAVAILABLE (`core/src/model_repository_manager`).
+NO_CONTROL = "explicit model load / unload is not allowed"
 # Where it was restarted and has lost what was registered (`src/shared_memory_manager.cc`).
 UNKNOWN_REGION = "Unable to find shared memory region"
 
@@ -31,16 +33,32 @@ def errors(url: str, model: ModelVersion | None = None) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise _translated(error, url, model) from None
+        raise _translated(error, url, title_of(model) if model else "its models") from None
+
+
+@contextmanager
+def load_errors(url: str, name: str) -> Iterator[None]:
+    """Maps what loading or unloading a model in the Triton at `url` raises."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        text = error.details() or ""
+        if NO_CONTROL in text:
+            raise DependencyUnavailable(
+                f"Triton at {url} loads no models on request, {name} for one; start it with "
+                "--model-control-mode=explicit"
+            ) from None
+        if error.code() in (StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE):
+            raise _translated(error, url, name) from None
+        raise ContractMismatch(f"Triton at {url} can't serve {name}: {text}") from None
 
 
 def title_of(model: ModelVersion) -> str:
     return f"{model.name} version {model.version}"
 
 
-def _translated(error: grpc.aio.AioRpcError, url: str, model: ModelVersion | None) -> SemblanceError:
+def _translated(error: grpc.aio.AioRpcError, url: str, title: str) -> SemblanceError:
     subject = f"Triton at {url}"
-    title = title_of(model) if model else "its models"
     text = error.details() or ""
     match error.code():
         case StatusCode.DEADLINE_EXCEEDED:
