@@ -39,6 +39,13 @@ TAKES = {
     "/semblance.v1.CatalogService/Get": set(ROLES),
     "/semblance.v1.CatalogService/List": set(ROLES),
     "/semblance.v1.CatalogService/Count": set(ROLES),
+    **{
+        f"/semblance.v1.ReleaseService/{name}": {"admin"}
+        for name in (
+            *("Plan", "Create", "Get", "List", "Activate", "Rollback", "Canary", "Shadow", "Report", "Retire"),
+            "Status",
+        )
+    },
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": set(ROLES),
     **{
         f"/inference.GRPCInferenceService/{name}": {"search", "admin"}

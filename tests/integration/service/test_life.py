@@ -13,10 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from semblance.orchestrator import bootstrap, dependency
+from semblance.orchestrator import dependency, keeper
 from semblance.orchestrator.address import AddressInUse
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
-from semblance.orchestrator.testing import Faulty, MemoryMetadataStore
+from semblance.orchestrator.testing import Faulty, MemoryMetadataStore, MemoryRegistry
 from semblance.v1.manifest_pb2 import Manifest
 from semblance.v1.search_pb2 import SearchRequest, SearchStreamResponse
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World, item, reason, until
@@ -166,12 +166,12 @@ async def test_the_first_start_makes_a_release_and_the_next_one_takes_it(
 ) -> None:
     caller = await start()
     await caller.put(item("a", RED_PHOTO))
-    release = world.metadata.release
+    release = await world.registry.active_release()
     assert release is not None
     assert (release.release_id, release.detector.version, release.embedder.version) == ("r1", 1, 1)
     assert set(world.index.collections) == {release.collection}
     second = await start()
-    assert world.metadata.release is release
+    assert await world.registry.active_release() == release
     assert (await second.search(RED_PHOTO)).objects[0].hits[0].item_id == "a"
 
 
@@ -242,30 +242,38 @@ async def test_two_catalogues_in_one_milvus_keep_apart(start: Callable[..., Any]
     caller = await start()
     await caller.put(item("a", RED_PHOTO))
     world.metadata = MemoryMetadataStore()
+    world.registry = MemoryRegistry(world.metadata)
     other = await start()
     assert not (await other.search(RED_PHOTO)).objects[0].hits
 
 
 async def test_models_without_a_manifest_stop_the_first_start(start: Callable[..., Any], world: World) -> None:
     remove_manifest(world)
-    with pytest.raises(ContractMismatch, match=r"Triton serves detector without a manifest: .*semblance publish"):
+    with pytest.raises(ContractMismatch, match=r"manifest.json is not there.*semblance publish"):
         await start()
 
 
 async def test_the_start_waits_for_what_is_not_there_yet(world: World) -> None:
-    models, world.models.models = world.models.models, set()
+    repository = world.repository.rename(world.repository.with_name("elsewhere"))
     service = world.service(startup_wait=PATIENCE)
     caller = Caller(await service.bind())
     starting = asyncio.create_task(service.activate())
     world.metadata.fail(DependencyUnavailable("the database does not answer"))
     assert await caller.status() == health_pb2.HealthCheckResponse.NOT_SERVING
     assert not starting.done()
-    world.models.models = models
+    repository.rename(world.repository)
     async with asyncio.timeout(PATIENCE):
         await starting
     assert await caller.status() == health_pb2.HealthCheckResponse.SERVING
     await caller.channel.close()
     await service.stop()
+
+
+async def test_what_is_not_loaded_is_loaded_at_the_start(start: Callable[..., Any], world: World) -> None:
+    world.models.published, world.models.models = {*world.models.models}, set()
+    caller = await start(startup_wait=PATIENCE)
+    await caller.put(item("a", RED_PHOTO))
+    assert (await caller.search(RED_PHOTO)).objects[0].hits[0].item_id == "a"
 
 
 async def test_the_start_does_not_wait_forever(start: Callable[..., Any], world: World) -> None:
@@ -277,10 +285,10 @@ async def test_the_start_does_not_wait_forever(start: Callable[..., Any], world:
 async def test_what_did_not_reach_the_index_is_mended_meanwhile(
     start: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "MEND_SECONDS", 0.01)
+    monkeypatch.setattr(keeper, "MEND_SECONDS", 0.01)
     caller = await start()
     world.index.fail(DependencyUnavailable("Milvus does not answer"))
     [answer] = await caller.put(item("a", RED_PHOTO))
     assert answer.failure.reason == "DEPENDENCY_UNAVAILABLE"
-    await until(lambda: not world.metadata.changed)
+    await until(lambda: not any(world.metadata.changed.values()))
     assert (await caller.search(RED_PHOTO)).objects[0].hits[0].item_id == "a"

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from semblance.orchestrator.testing import (
     FakeInferenceServer,
     MemoryImageStore,
     MemoryMetadataStore,
+    MemoryRegistry,
     MemoryVectorIndex,
 )
 from semblance.v1.catalog_pb2 import PutRequest, PutResponse
@@ -83,10 +84,11 @@ class GatedInferenceServer(FakeInferenceServer):
 def publish(repository: Path, model: ModelVersion) -> None:
     folder = repository / model.name / str(model.version)
     folder.mkdir(parents=True)
+    (repository / model.name / "config.pbtxt").write_text(f'name: "{model.name}"')
     content = f"the bytes of {model.name} {model.version}".encode()
     (folder / "model.onnx").write_bytes(content)
     manifest = Manifest(
-        model=model.name,
+        model=model.name.partition("_")[0],
         version=model.version,
         model_file=Manifest.File(name="model.onnx", sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
         input=_tensor(model.input),
@@ -111,10 +113,14 @@ class World:
     index: MemoryVectorIndex
     metadata: MemoryMetadataStore
     images: MemoryImageStore
+    registry: MemoryRegistry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.registry = MemoryRegistry(self.metadata)
 
     def service(self, **settings: Any) -> Service:
         repository = FileModelRepository(str(self.repository))
-        ports = Ports({"Triton": self.models}, repository, self.index, self.metadata, self.images)
+        ports = Ports({"Triton": self.models}, repository, self.index, self.metadata, self.registry, self.images)
         defaults = {"listen": "127.0.0.1:0", "startup_wait": 0, "drain_delay": 0, "drain_grace": PATIENCE}
         return Service(Settings(**{**defaults, **settings}), ports)
 

@@ -2,18 +2,27 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from semblance.orchestrator.admission import Admission, Lane
 from semblance.orchestrator.deadline import Deadline
-from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable, InvalidImage, Overloaded
+from semblance.orchestrator.errors import (
+    ContractMismatch,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidImage,
+    Overloaded,
+)
 from semblance.orchestrator.limit import Limit
 from semblance.orchestrator.queue import FairQueue
-from semblance.orchestrator.release import IndexParameters, ModelVersion, Release, Tensor
+from semblance.orchestrator.release import Canary, IndexParameters, ModelVersion, Release, Tensor
+from semblance.orchestrator.traffic import Traffic
 
 MODEL = ModelVersion("m", 1, "", Tensor("i", "UINT8", (8, 8, 3)), Tensor("o", "FP32", (4,)), 8, 114)
 RELEASE = Release("r1", MODEL, MODEL, IndexParameters(), "c")
+CANDIDATE = replace(RELEASE, release_id="r2")
 MIB = 2**20
 
 
@@ -26,7 +35,7 @@ def admission(in_flight: int, queue: int = 10, ingests: int = 8) -> Admission:
         ingests=ingests,
         lookups=1,
     )
-    made.release = RELEASE
+    made.traffic = Traffic(RELEASE)
     return made
 
 
@@ -73,10 +82,73 @@ async def test_gives_the_release_and_nobody_gets_in_before_there_is_one() -> Non
     where = admission(1)
     async with where.search.admit("a", 1, Deadline.after(1)) as place:
         assert place.release is RELEASE
-    where.release = None
+    assert where.releases() == [RELEASE]
+    where.traffic = None
+    assert where.releases() == ()
+    assert where.chosen("a") is None
     with pytest.raises(DependencyUnavailable, match="starting"):
         async with where.search.admit("a", 1, Deadline.after(1)):
             pass
+
+
+async def test_a_canary_serves_searches_alone() -> None:
+    where = admission(1)
+    where.traffic = Traffic(RELEASE, (CANDIDATE, Canary(0.0, ("a",))))
+    for lane, caller, release in (
+        (where.search, "a", CANDIDATE),
+        (where.search, "b", RELEASE),
+        (where.ingest, "a", RELEASE),
+        (where.lookup, "a", RELEASE),
+    ):
+        async with lane.admit(caller, 1, Deadline.after(1)) as place:
+            assert place.release is release
+
+
+async def test_the_release_is_taken_when_the_turn_comes_and_kept() -> None:
+    where = admission(1)
+    first, second = await guests(where.search, "a", "a")
+    where.traffic = Traffic(CANDIDATE)
+    await first.leaves()
+    where.traffic = Traffic(RELEASE)
+    await second.leaves()
+    assert await first.task is RELEASE
+    assert await second.task is CANDIDATE
+
+
+@pytest.mark.parametrize("lane", ["search", "ingest", "lookup"])
+async def test_who_is_refused_for_his_release_leaves_his_place_to_the_next(lane: str) -> None:
+    where = admission(1)
+    where.traffic = Traffic(RELEASE, refusals={"r1": ContractMismatch("the model file has changed")})
+    for _ in range(3):
+        [refused] = await guests(getattr(where, lane), "a")
+        with pytest.raises(ContractMismatch, match="the model file has changed"):
+            await refused.task
+    where.traffic = Traffic(RELEASE)
+    [served] = await guests(getattr(where, lane), "a")
+    assert served.inside
+    await served.leaves()
+    assert where.in_flight == where.lookup.in_flight == 0
+
+
+async def test_there_is_room_for_what_nobody_waits_for_where_a_place_is_free_and_nobody_waits() -> None:
+    where = admission(2)
+    assert where.idle
+    [first] = await guests(where.search, "a")
+    assert where.idle
+    [second] = await guests(where.ingest, "a")
+    assert not where.idle
+    await second.leaves()
+    assert where.idle
+    where = admission(4, ingests=1)
+    put, waits = await guests(where.ingest, "a", "a")
+    assert where.in_flight == 1
+    assert not where.idle
+    await put.leaves()
+    await waits.leaves()
+    assert where.idle
+    await guests(where.lookup, "a", "a")
+    assert where.idle
+    await first.leaves()
 
 
 async def test_queue_waits_its_turn_and_the_next_is_refused_with_a_time_to_come_back() -> None:

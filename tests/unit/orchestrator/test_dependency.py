@@ -109,6 +109,33 @@ async def test_a_success_between_them_counts(watched: Watched) -> None:
     assert watched.dependency.available
 
 
+async def test_failures_that_tell_nothing_of_it_are_not_counted(watched: Watched) -> None:
+    port = guarded(watched.part, watched.dependency, lambda number: number != 7)
+    watched.part.error = GONE
+    for _ in range(2 * FAILURES):
+        with pytest.raises(DependencyUnavailable):
+            await port.call(7)
+    assert watched.dependency.available
+    assert not watched.part.probes
+    for _ in range(FAILURES):
+        with pytest.raises(DependencyUnavailable):
+            await port.call(1)
+    assert watched.changes == [False]
+    calls = watched.part.calls
+    with pytest.raises(DependencyUnavailable, match="it is tried again"):
+        await port.call(7)
+    assert watched.part.calls == calls
+
+
+async def test_a_success_that_tells_nothing_of_it_forgives_nothing(watched: Watched) -> None:
+    port = guarded(watched.part, watched.dependency, lambda number: number != 7)
+    await fail(watched, GONE, FAILURES - 1)
+    watched.part.error = None
+    assert await port.call(7) == 7
+    await fail(watched, GONE, 1)
+    assert watched.changes == [False]
+
+
 @pytest.mark.parametrize("error", [InvalidArgument("no such filter"), KeyError("a defect")])
 async def test_an_answer_that_is_an_error_is_an_answer(watched: Watched, error: Exception) -> None:
     await fail(watched, error, 2 * FAILURES)

@@ -1,7 +1,7 @@
 """Which of several inference servers a request goes to."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import cast
 
@@ -37,15 +37,18 @@ class Server(FakeInferenceServer):
             self.open -= 1
 
 
-def replicas(*servers: Server) -> tuple[Replicas, list[Dependency]]:
+def replicas(
+    *servers: Server, counts: Callable[[ModelVersion], bool] = lambda _: True
+) -> tuple[Replicas, list[Dependency]]:
     async def probe(timeout: float, failed: bool) -> None: ...
 
     dependencies = [Dependency(f"Triton {number}", probe, lambda: None) for number in range(len(servers))]
-    return Replicas([Replica(*pair) for pair in zip(servers, dependencies, strict=True)]), dependencies
+    pairs = zip(servers, dependencies, strict=True)
+    return Replicas([Replica(*pair) for pair in pairs], counts), dependencies
 
 
-async def infer(where: Replicas, rows: int = 1) -> NDArray[np.float32]:
-    with where.batch(RELEASE.embedder, rows) as batch:
+async def infer(where: Replicas, rows: int = 1, model: ModelVersion = RELEASE.embedder) -> NDArray[np.float32]:
+    with where.batch(model, rows) as batch:
         batch.pixels[:] = 200
         return await batch.infer(1.0)
 
@@ -102,6 +105,32 @@ async def test_a_bad_one_gets_nothing_until_it_answers() -> None:
     for _ in range(100):
         await infer(where)
     assert bad.given > before
+
+
+@pytest.mark.parametrize("error", [GONE, ContractMismatch("the version is not there")])
+async def test_what_a_model_that_does_not_count_fails_at_says_nothing_of_a_server(error: Exception) -> None:
+    server = Server()
+    where, [dependency] = replicas(server, counts=lambda model: model != RELEASE.embedder)
+    for _ in range(2 * FAILURES):
+        server.fail(error)
+        with pytest.raises(type(error)):
+            await infer(where)
+    assert dependency.available
+    assert server.open == 0
+    for _ in range(FAILURES):
+        server.fail(type(error)(str(error)))
+        with pytest.raises(type(error)):
+            await infer(where, model=RELEASE.detector)
+    assert not dependency.available
+
+
+async def test_a_server_that_is_away_gets_nothing_of_any_model() -> None:
+    server = Server()
+    where, [dependency] = replicas(server, counts=lambda model: False)
+    dependency.unavailable(GONE)
+    with pytest.raises(DependencyUnavailable, match="it is tried again"):
+        await infer(where)
+    assert server.requests == []
 
 
 async def test_none_left_fails_at_once() -> None:

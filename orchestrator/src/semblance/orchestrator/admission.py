@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailabl
 from semblance.orchestrator.limit import Limit
 from semblance.orchestrator.queue import FairQueue
 from semblance.orchestrator.release import Release
+from semblance.orchestrator.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +66,13 @@ class Place:
 
 
 class Admission:
-    """Nobody is admitted before there is a release."""
+    """Nobody is admitted before there is `traffic`, which says what each request is served with."""
 
     def __init__(
         self, limit: Limit, *, search: Queue, ingest: Queue, lookup: Queue, ingests: int, lookups: int
     ) -> None:
         """Each lane's queue, and how many ingests and lookups are in flight at most."""
-        self.release: Release | None = None
+        self.traffic: Traffic | None = None
         self.limit = limit
         self.search = SearchLane(self, "searches", search)
         self.ingest = IngestLane(self, "puts", ingest, ingests)
@@ -83,6 +84,20 @@ class Admission:
     def in_flight(self) -> int:
         """What counts in the limit."""
         return self.search.in_flight + self.ingest.in_flight
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is room for what nobody waits for."""
+        waiting = self.search.waiting or self.ingest.waiting
+        return not waiting and self.in_flight < self.limit.value
+
+    def releases(self) -> Sequence[Release]:
+        """What requests are served with, the active one first; none before there is traffic."""
+        return self.traffic.releases if self.traffic else ()
+
+    def chosen(self, caller: str) -> Release | None:
+        """The one that a caller's searches are for, refused or not; None before there is traffic."""
+        return self.traffic.chosen(caller) if self.traffic else None
 
     def pass_on(self) -> None:
         """Gives what is free to those whose turn it is."""
@@ -122,10 +137,10 @@ class Lane:
         """Gives the request of `size` bytes its place, to its end.
 
         Raises Overloaded where the queue is full and the caller has no less of it than others, DeadlineExceeded where
-        too little time is left, DependencyUnavailable before the service is ready. Who waits is to be within
-        `deadline.enforced()`.
+        too little time is left, DependencyUnavailable before the service is ready, ContractMismatch where its release
+        is refused. Who waits is to be within `deadline.enforced()`.
         """
-        if self._admission.release is None:
+        if self._admission.traffic is None:
             raise DependencyUnavailable("the service is starting: Triton and Milvus are not ready yet")
         self._check(deadline)
         if self.has_room and not self.waiting:
@@ -133,9 +148,10 @@ class Lane:
         else:
             await self._turn(caller, size)
         in_flight, began = self._admission.in_flight, time.monotonic()
-        place = Place(self, self._admission.release)
+        place: Place | None = None
         try:
             self._check(deadline)
+            place = Place(self, self._release(self._admission.traffic, caller))
             yield place
         except BaseException as error:
             self._failed(error, time.monotonic() - began, in_flight, deadline)
@@ -143,8 +159,15 @@ class Lane:
         else:
             self._answered(time.monotonic() - began, in_flight)
         finally:
-            place.leave_models()
+            if place is None:
+                self.leave_models()
+            else:
+                place.leave_models()
             self._end()
+
+    def _release(self, traffic: Traffic, caller: str) -> Release:
+        """Raises ContractMismatch where it is refused."""
+        return traffic.for_change()
 
     def leave_models(self) -> None:
         """One that is in flight needs the models no more."""
@@ -204,6 +227,9 @@ class SearchLane(Lane):
     @property
     def has_room(self) -> bool:
         return self._admission.in_flight < self._admission.limit.value
+
+    def _release(self, traffic: Traffic, caller: str) -> Release:
+        return traffic.for_search(caller)
 
     def _check(self, deadline: Deadline) -> None:
         """Refuses what would be computed for nothing, unless nothing else is: what we know may be out of date."""

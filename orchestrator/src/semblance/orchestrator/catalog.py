@@ -1,34 +1,27 @@
 """Keeping the catalogue: the truth first, then the index, then the answer.
 
 A put is acknowledged when its images and its item are durable and its vectors are in the index. What a crash leaves
-between the truth and the index is marked *unsettled* in the metadata store and mended by `mend`.
+between the truth and the index is marked *unsettled* in the metadata store and mended by `mend`, which also brings
+every change into the collections of the other releases.
 """
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from semblance.orchestrator.deadline import Deadline
-from semblance.orchestrator.errors import Conflict, NotFound, SemblanceError
+from semblance.orchestrator.errors import Conflict, NotFound
 from semblance.orchestrator.item import CatalogSize, Item, ItemDraft, ItemImage, Page, same_attributes
 from semblance.orchestrator.pipeline import Description, Pipeline, Selection, Stopwatch
 from semblance.orchestrator.ports import ImageStore, IndexRow, MetadataStore, VectorIndex
 from semblance.orchestrator.release import Release
 
-log = logging.getLogger(__name__)
-
 # How long one item may take to be mended, in seconds.
 MEND_TIMEOUT = 60.0
-# Unsettled items mended in one round, and at once: most of the time Milvus is waited for. Fewer are at the models,
-# which searches need, with their images in memory.
-MEND_BATCH = 100
-MEND_IN_FLIGHT = 16
-MENDS_AT_MODELS = 4
 
 
 class Outcome(StrEnum):
@@ -64,7 +57,6 @@ class Catalog:
         self._images = images
         self._index = index
         self._locks = ItemLocks()
-        self._mends_at_models = asyncio.Semaphore(MENDS_AT_MODELS)
 
     async def put(
         self, draft: ItemDraft, release: Release, deadline: Deadline, described: Callable[[], None] = lambda: None
@@ -77,8 +69,8 @@ class Catalog:
         """
         files = {hashlib.sha256(data).hexdigest(): data for data in draft.images}
         async with self._locks.hold(draft.item_id):
-            revision = await self._revision(draft.item_id)
-            known = await self._metadata.get(draft.item_id)
+            revision = await self._revision(draft.item_id, release)
+            known = await self._metadata.get(release.collection, draft.item_id)
             if known is not None and known[1] and _says(known[0], draft, files):
                 return Outcome.UNCHANGED
             descriptions = await self._describe(list(files.values()), release, deadline)
@@ -90,8 +82,8 @@ class Catalog:
             await self._index_item(typed, descriptions, written.revision, release, deadline)
         return Outcome.CREATED if known is None else Outcome.REPLACED
 
-    async def get(self, item_id: str) -> Item:
-        known = await self._metadata.get(item_id)
+    async def get(self, item_id: str, release: Release) -> Item:
+        known = await self._metadata.get(release.collection, item_id)
         if known is None:
             raise NotFound(f"there is no item {item_id!r}")
         return known[0]
@@ -102,45 +94,44 @@ class Catalog:
     async def delete(self, item_id: str, release: Release, deadline: Deadline) -> None:
         """Raises NotFound where there is no such item."""
         async with self._locks.hold(item_id):
-            revision = await self._metadata.remove(item_id, await self._revision(item_id))
+            revision = await self._metadata.remove(item_id, await self._revision(item_id, release))
             await self._index.delete(release, item_id, (), deadline.remaining())
             # Where somebody put the item meanwhile it stays unsettled, and is mended.
-            await self._metadata.settle(item_id, revision, release)
+            await self._metadata.settle(release.collection, item_id, revision)
 
-    async def count(self) -> CatalogSize:
-        return await self._metadata.count()
+    async def count(self, release: Release) -> CatalogSize:
+        return await self._metadata.count(release.collection)
 
-    async def list(self, page_size: int, page_token: str) -> Page:
-        return await self._metadata.list(page_size, page_token)
+    async def list(self, page_size: int, page_token: str, release: Release) -> Page:
+        return await self._metadata.list(release.collection, page_size, page_token)
 
-    async def unsettled(self, seconds: float) -> Sequence[tuple[str, int]]:
-        """Items, with their revision, whose last change did not reach the index within so many seconds."""
-        return await self._metadata.unsettled(MEND_BATCH, datetime.now(UTC) - timedelta(seconds=seconds))
-
-    async def postpone(self, item_id: str, revision: int) -> None:
-        """What can't be mended is not to keep others from it."""
-        await self._metadata.postpone(item_id, revision)
-
-    async def mend(self, item_id: str, revision: int, release: Release) -> None:
-        """Makes the index agree with the truth about one item."""
+    async def mend(
+        self, item_id: str, revision: int, release: Release, described: Callable[[], None] = lambda: None
+    ) -> None:
+        """Makes the release's collection agree with the truth about one item. Tells `described` as `put` does."""
         deadline = Deadline.after(MEND_TIMEOUT)
+        collection = release.collection
         async with self._locks.hold(item_id):
-            if await self._metadata.revisions([item_id]) != {item_id: (revision, False)}:
+            if await self._metadata.revisions(collection, [item_id]) != {item_id: (revision, False)}:
                 # It has settled, or was changed, while others were mended.
                 return
-            known = await self._metadata.get(item_id)
+            known = await self._metadata.get(collection, item_id)
             if known is None:
                 await self._index.delete(release, item_id, (), deadline.remaining())
-                await self._metadata.settle(item_id, revision, release)
+                await self._metadata.settle(collection, item_id, revision)
                 return
             item = known[0]
-            async with self._mends_at_models:
-                descriptions = await self._describe_stored(item, release, deadline)
+            descriptions = await self._describe_stored(item, release, deadline)
+            described()
             await self._index_item(item, descriptions, revision, release, deadline)
 
-    async def _revision(self, item_id: str) -> int:
+    async def describe(self, item: Item, release: Release) -> None:
+        """Does what an item costs to be indexed, but for the index, to see how long that takes."""
+        await self._describe_stored(item, release, Deadline.after(MEND_TIMEOUT))
+
+    async def _revision(self, item_id: str, release: Release) -> int:
         """The newest, 0 of an item that never was."""
-        revision, _ = (await self._metadata.revisions([item_id])).get(item_id, (0, True))
+        revision, _ = (await self._metadata.revisions(release.collection, [item_id])).get(item_id, (0, True))
         return revision
 
     async def _describe_stored(self, item: Item, release: Release, deadline: Deadline) -> Sequence[Description]:
@@ -163,49 +154,9 @@ class Catalog:
         rows = _rows(item, descriptions)
         await self._index.upsert(release, rows, deadline.remaining())
         await self._index.delete(release, item.item_id, {row.key for row in rows}, deadline.remaining())
-        # Other hardware, or another decoder, may find other objects than when the item was put.
         images = _images({image.image_id: each for image, each in zip(item.images, descriptions, strict=True)})
-        changed = [image for image in images if image not in item.images]
-        if not await self._metadata.settle(item.item_id, revision, release, changed):
+        if not await self._metadata.settle(release.collection, item.item_id, revision, images):
             raise Conflict(f"item {item.item_id!r} was changed by somebody else at the same time; put it again")
-
-
-async def mend_forever(catalog: Catalog, release: Release, seconds: float) -> None:
-    """Mends what is unsettled for so many seconds; what is merely on its way settles by itself before."""
-    turns = asyncio.Semaphore(MEND_IN_FLIGHT)
-    while True:
-        due: Sequence[tuple[str, int]] = ()
-        mended = 0
-        try:
-            due = await catalog.unsettled(seconds)
-            mended = sum(await asyncio.gather(*(_try_to_mend(catalog, *each, release, turns) for each in due)))
-        except SemblanceError as error:
-            log.warning("the metadata store did not say which items are to be mended: %s", error)
-        if mended:
-            log.info("mended the index rows of %d items", mended)
-        if not mended or len(due) < MEND_BATCH:
-            await asyncio.sleep(seconds)
-
-
-async def _try_to_mend(
-    catalog: Catalog, item_id: str, revision: int, release: Release, turns: asyncio.Semaphore
-) -> bool:
-    """Whether it was mended."""
-    async with turns:
-        try:
-            await catalog.mend(item_id, revision, release)
-            return True
-        except Conflict:
-            # Somebody else changed it, or its collection was replaced; the item is not to blame, and keeps its place.
-            return False
-        except SemblanceError as error:
-            log.warning("item %r could not be mended, and is tried again: %s", item_id, error)
-        except Exception:
-            log.exception("item %r could not be mended, and is tried again", item_id)
-        # Not postponed, it is only tried again sooner.
-        with suppress(SemblanceError):
-            await catalog.postpone(item_id, revision)
-        return False
 
 
 def _says(item: Item, draft: ItemDraft, image_ids: Iterable[str]) -> bool:

@@ -154,20 +154,25 @@ class Dependency:
         return None
 
 
-def guarded(port: Port, dependency: Dependency) -> Port:
-    """The port with each of its methods, which are coroutines, called within `dependency.calling()`."""
-    return cast(Port, _Guarded(port, dependency))
+def guarded(port: Port, dependency: Dependency, counts: Callable[..., bool] = lambda *_: True) -> Port:
+    """The port with each of its methods, which are coroutines, called within `dependency.calling()`, unless `counts`
+    says of its arguments that a failure tells nothing of the dependency."""
+    return cast(Port, _Guarded(port, dependency, counts))
 
 
 class _Guarded:
-    def __init__(self, port: object, dependency: Dependency) -> None:
+    def __init__(self, port: object, dependency: Dependency, counts: Callable[..., bool]) -> None:
         self._port = port
         self._dependency = dependency
+        self._counts = counts
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._port, name)
 
         async def call(*arguments: Any, **named: Any) -> Any:
+            if not self._counts(*arguments):
+                self._dependency.check()
+                return await method(*arguments, **named)
             with self._dependency.calling(name):
                 return await method(*arguments, **named)
 

@@ -1,32 +1,35 @@
 """What the service needs from outside, each part guarded by a breaker with a probe of its own."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from semblance.orchestrator.dependency import Dependency, Probe, guarded
 from semblance.orchestrator.ports import InferenceServer, MetadataStore, Ports, VectorIndex
-from semblance.orchestrator.release import Release
+from semblance.orchestrator.release import ModelVersion, Release
 from semblance.orchestrator.replicas import Replica, Replicas
 
 
 class Needs:
     """`models`, `index` and `metadata` are the ports to work with; `vectors` and `truth` tell of the last two.
 
-    A probe asks what the release needs: both models as it names them, its collection, loaded, and its metadata store.
+    A probe asks what the active release needs: both models as it names them, its collection, loaded, and its metadata
+    store.
+    A canary or shadow that is broken is to fail alone.
     Where models have failed they are to compute, too: a Triton may answer all questions while they can't.
     """
 
-    def __init__(self, ports: Ports, release: Callable[[], Release | None], on_change: Callable[[], None]) -> None:
-        """`on_change` is told when a part becomes available or unavailable."""
-        self._release = release
+    def __init__(self, ports: Ports, releases: Callable[[], Sequence[Release]], on_change: Callable[[], None]) -> None:
+        """`releases` are those that are served with, the active one first. `on_change` is told when a part becomes
+        available or unavailable."""
+        self._releases = releases
         replicas = [
             Replica(server, Dependency(name, self._probe_of_models(server), on_change))
             for name, server in ports.models.items()
         ]
-        self.models = Replicas(replicas)
+        self.models = Replicas(replicas, self._counts_model)
         self.vectors = Dependency("Milvus", self._probe_of_index(ports.index), on_change)
         self.truth = Dependency("the metadata store", lambda *_: ports.metadata.attribute_types(), on_change)
-        self.index: VectorIndex = guarded(ports.index, self.vectors)
+        self.index: VectorIndex = guarded(ports.index, self.vectors, self._counts_collection)
         self.metadata: MetadataStore = guarded(ports.metadata, self.truth)
         self._dependencies = [*(replica.dependency for replica in replicas), self.vectors, self.truth]
 
@@ -39,9 +42,16 @@ class Needs:
         """To be run for ever once there is a release."""
         return [dependency.watch() for dependency in self._dependencies]
 
+    def _counts_model(self, model: ModelVersion) -> bool:
+        return all(model in (active.detector, active.embedder) for active in self._releases()[:1])
+
+    def _counts_collection(self, of: Release | str, *_: object) -> bool:
+        collection = of if isinstance(of, str) else of.collection
+        return all(collection == active.collection for active in self._releases()[:1])
+
     def _probe_of_models(self, server: InferenceServer) -> Probe:
         async def probe(timeout: float, failed: bool) -> None:
-            if release := self._release():
+            for release in self._releases()[:1]:
                 for model in (release.detector, release.embedder):
                     await server.check(model, timeout)
                     if failed:
@@ -53,7 +63,7 @@ class Needs:
 
     def _probe_of_index(self, index: VectorIndex) -> Probe:
         async def probe(timeout: float, failed: bool) -> None:
-            if release := self._release():
+            for release in self._releases()[:1]:
                 await index.check(release, timeout)
 
         return probe

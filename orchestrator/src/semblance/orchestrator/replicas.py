@@ -30,8 +30,10 @@ class Replica:
 class Replicas:
     """An `InferenceServer`. Those that are unavailable get nothing until a probe of theirs succeeds."""
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
+    def __init__(self, replicas: Sequence[Replica], counts: Callable[[ModelVersion], bool] = lambda _: True) -> None:
+        """`counts`: whether it says something of a server that it can't compute a model."""
         self._replicas = list(replicas)
+        self._counts = counts
 
     @property
     def available(self) -> bool:
@@ -47,7 +49,7 @@ class Replicas:
         replica.outstanding += 1
         try:
             with replica.server.batch(model, rows) as batch:
-                yield GuardedBatch(batch, replica.dependency, model.name)
+                yield GuardedBatch(batch, replica.dependency, model.name if self._counts(model) else None)
         finally:
             replica.outstanding -= 1
 
@@ -87,16 +89,19 @@ class Replicas:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GuardedBatch:
-    """See `ports.Batch`."""
+    """See `ports.Batch`. Without the name of a `model`, its failure says nothing of the server."""
 
     batch: Batch
     dependency: Dependency
-    model: str
+    model: str | None
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
         return self.batch.pixels
 
     async def infer(self, timeout: float) -> NDArray[np.float32]:
+        if self.model is None:
+            self.dependency.check()
+            return await self.batch.infer(timeout)
         with self.dependency.calling(self.model):
             return await self.batch.infer(timeout)

@@ -99,6 +99,13 @@ class Settings(BaseSettings):
     queue_bytes: int = Field(
         512 * 2**20, ge=64 * 2**20, description="Bytes of images that searches, and puts, may hold while they wait."
     )
+    build_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Part of their time that the models work for the build of a release while searches are served; "
+        "all of it where none are.",
+    )
     default_deadline: float = Field(
         10.0, gt=0, description="Seconds that a request may take where its caller names no deadline."
     )
@@ -106,7 +113,9 @@ class Settings(BaseSettings):
         60.0, gt=0, description="Seconds that a request may take, whatever its caller asks for; a put's default."
     )
     startup_wait: float = Field(
-        120.0, ge=0, description="Seconds that the start waits for Triton, Milvus and the stores to answer."
+        600.0,
+        ge=0,
+        description="Seconds that the start waits for Triton, Milvus and the stores to answer, and for models to load.",
     )
     drain_delay: float = Field(
         1.0, ge=0, description="Seconds that calls are still taken when stopped, health being NOT_SERVING already."

@@ -63,8 +63,8 @@ class CatalogService(CatalogServiceServicer):
     async def Get(self, request: GetRequest, context: Context) -> Item:  # noqa: N802
         item_id = translate.item_id(request.item_id)
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline):
-            item = await self._catalog.get(item_id)
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline) as place:
+            item = await self._catalog.get(item_id, place.release)
             files: list[bytes] = []
             if request.include_image_data:
                 files = await asyncio.gather(*(self._catalog.image(image.image_id) for image in item.images))
@@ -79,15 +79,15 @@ class CatalogService(CatalogServiceServicer):
 
     async def Count(self, request: CountRequest, context: Context) -> CountResponse:  # noqa: N802
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline):
-            size = await self._catalog.count()
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline) as place:
+            size = await self._catalog.count(place.release)
         return CountResponse(items=size.items, images=size.images, vectors=size.vectors)
 
     async def List(self, request: ListRequest, context: Context) -> ListResponse:  # noqa: N802
         page_size = translate.page_size(request)
         deadline = self._deadlines.of_call(context)
-        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline):
-            page = await self._catalog.list(page_size, request.page_token)
+        async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline) as place:
+            page = await self._catalog.list(page_size, request.page_token, place.release)
         return ListResponse(
             items=[translate.item_message(item) for item in page.items], next_page_token=page.next_page_token
         )

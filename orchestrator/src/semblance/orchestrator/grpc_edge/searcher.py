@@ -1,5 +1,6 @@
 """The way of a search that all protocols share."""
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,7 +10,9 @@ from semblance.orchestrator.admission import Admission
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.pipeline import Answer, Pipeline, Query, Stopwatch
+from semblance.orchestrator.release import Release
 from semblance.orchestrator.schema import Schema
+from semblance.orchestrator.shadow import Shadows
 from semblance.orchestrator.statistics import Statistics
 
 # Below what a message may have (`server.MAX_MESSAGE_BYTES`), which gRPC would refuse in words of its own.
@@ -26,6 +29,7 @@ class Searcher:
         schema: Schema,
         statistics: Statistics,
         check_needs: Callable[[], None],
+        shadows: Shadows,
     ) -> None:
         """`check_needs` raises DependencyUnavailable where a search would fail at one of its steps."""
         self.statistics = statistics
@@ -33,20 +37,25 @@ class Searcher:
         self._pipeline = pipeline
         self._admission = admission
         self._schema = schema
+        self._shadows = shadows
 
     async def search(
         self, query: Query, caller: str, deadline: Deadline, encode: Callable[[Answer], Response]
     ) -> Response:
         """The answer as `encode` puts it in the caller's protocol; counted and timed, as a cancelled one is."""
         stopwatch = Stopwatch()
+        served: Release | None = None
         try:
             if query.where is not None:
                 self._schema.check(query.where)
             size = len(query.image)
             async with deadline.enforced(), self._admission.search.admit(caller, size, deadline) as place:
                 stopwatch.lap("admission")
+                served = place.release
                 self._check_needs()
-                answer = await self._pipeline.search(query, place.release, deadline, stopwatch)
+                began = time.perf_counter()
+                answer = await self._pipeline.search(query, served, deadline, stopwatch)
+                seconds = time.perf_counter() - began
             response = encode(answer)
             if (size := response.ByteSize()) > MAX_ANSWER_BYTES:
                 raise InvalidArgument(
@@ -54,8 +63,11 @@ class Searcher:
                     "items or objects, or without attributes"
                 )
             stopwatch.lap("encode")
-        except BaseException:
+        except BaseException as error:
             self.statistics.add_failed(stopwatch)
+            if (served := served or self._admission.chosen(caller)) is not None:
+                self._shadows.offer(query, served, error, stopwatch.total())
             raise
         self.statistics.add_answered(stopwatch)
+        self._shadows.offer(query, served, answer, seconds)
         return response

@@ -15,16 +15,18 @@ from semblance.orchestrator.grpc_edge.callers import Callers
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
 from semblance.orchestrator.grpc_edge.health import OVERALL, Health
 from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
+from semblance.orchestrator.grpc_edge.release_service import ReleaseService
 from semblance.orchestrator.grpc_edge.search_service import SearchService
 from semblance.orchestrator.grpc_edge.stream import Streams
 from semblance.orchestrator.grpc_edge.tls import Tls
-from semblance.v1 import catalog_pb2, catalog_pb2_grpc, search_pb2, search_pb2_grpc
+from semblance.v1 import catalog_pb2, catalog_pb2_grpc, release_pb2, release_pb2_grpc, search_pb2, search_pb2_grpc
 
 SEARCH_SERVICE = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
 CATALOG_SERVICE = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
+RELEASE_SERVICE = release_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
 INFERENCE_SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-SERVICES = (SEARCH_SERVICE, CATALOG_SERVICE, INFERENCE_SERVICE)
+SERVICES = (SEARCH_SERVICE, CATALOG_SERVICE, RELEASE_SERVICE, INFERENCE_SERVICE)
 MAX_MESSAGE_BYTES = 64 * 2**20
 # Handlers start when the body is read, so what is read at once must be bounded too, for each connection: below the
 # 1,000 unhandled requests from which gRPC resets streams in words of its own (`grpc.server.max_pending_requests`).
@@ -63,6 +65,7 @@ class Server:
         search: SearchService,
         inference: InferenceService,
         catalog: CatalogService,
+        releases: ReleaseService,
         health: Health,
         streams: Streams,
     ) -> None:
@@ -80,6 +83,7 @@ class Server:
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, self._server)
+        release_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, self._server)
         for server in (self._server, self._probed):
             health_pb2_grpc.add_HealthServicer_to_server(health, server)
         names = (*SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME)

@@ -25,6 +25,7 @@ from semblance.orchestrator.errors import (
     Retryable,
     SemblanceError,
     Unauthenticated,
+    WrongState,
 )
 from semblance.v1.failure_pb2 import Failure
 
@@ -47,6 +48,7 @@ TABLE: dict[type[SemblanceError], tuple[StatusCode, str]] = {
     RateLimited: (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
     DependencyUnavailable: (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
     ContractMismatch: (StatusCode.FAILED_PRECONDITION, "CONTRACT_MISMATCH"),
+    WrongState: (StatusCode.FAILED_PRECONDITION, "WRONG_STATE"),
     DeadlineExceeded: (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }
 

@@ -1,0 +1,402 @@
+"""Releases are built, switched and retired while the service is used."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from semblance.client import (
+    AsyncClient,
+    ContractMismatchError,
+    InvalidArgumentError,
+    NewItem,
+    NewRelease,
+    Release,
+    SemblanceError,
+    WrongStateError,
+)
+from semblance.orchestrator import bootstrap, follower, keeper
+from semblance.orchestrator.adapters.manifests import FileModelRepository
+from semblance.orchestrator.errors import DependencyUnavailable
+from semblance.orchestrator.release import ModelVersion, ReleaseState, Tensor
+from semblance.orchestrator.testing import example_release
+from tests.integration.service.world import (
+    BLUE,
+    GREEN_PHOTO,
+    PATIENCE,
+    RED_PHOTO,
+    Caller,
+    World,
+    photo,
+    publish,
+)
+
+CYAN, YELLOW = (20, 200, 220), (220, 200, 20)
+TWO = photo((CYAN, (10, 10, 90, 90)), (YELLOW, (150, 100, 300, 220)))
+BLUE_PHOTO = photo((BLUE, (90, 90, 150, 150)))
+# By item, what the catalogue holds in most tests.
+PHOTOS = {"red": RED_PHOTO, "green": GREEN_PHOTO, "two": TWO}
+NEW_EMBEDDER, NEW_DETECTOR = NewRelease(embedder=2), NewRelease(detector=2)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, seconds in (
+        (keeper, "POLL_SECONDS", 0.01),
+        (keeper, "RENEW_SECONDS", 0.02),
+        (keeper, "LEASE_SECONDS", 0.5),
+        (keeper, "MEND_SECONDS", 0.02),
+        (keeper, "FIRST_RETRY", 0.02),
+        (follower, "FOLLOW_SECONDS", 0.01),
+        (bootstrap, "FOLLOW_SECONDS", 0.01),
+        (follower, "APPEAR_SECONDS", 0.05),
+    ):
+        monkeypatch.setattr(module, name, seconds)
+
+
+async def next_models(world: World) -> dict[str, ModelVersion]:
+    """Publishes beside what r1 is made of, for nobody to load yet: an embedder of another length, a detector."""
+    known = example_release()
+    made = (
+        replace(known.embedder, name="embedder_24", version=2, output=Tensor("embedding", "FP32", (24,))),
+        replace(known.detector, version=2),
+    )
+    for model in made:
+        publish(world.repository, model)
+    repository = FileModelRepository(str(world.repository))
+    published = {role: await repository.describe(role, 2) for role in ("embedder", "detector")}
+    world.models.published |= set(published.values())
+    return published
+
+
+@pytest.fixture
+async def caller(start: Callable[..., Awaitable[Caller]]) -> Caller:
+    return await start(max_deadline=2)
+
+
+@pytest.fixture
+async def models(caller: Caller, world: World) -> dict[str, ModelVersion]:
+    return await next_models(world)
+
+
+@pytest.fixture
+async def client(caller: Caller, models: object) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(caller.address) as made:
+        for item_id, file in PHOTOS.items():
+            await made.put_item(NewItem(item_id, [file]))
+        yield made
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+async def ready(client: AsyncClient, new: NewRelease) -> Release:
+    release = await client.releases.create(new)
+
+    async def is_ready() -> bool:
+        return (await client.releases.get(release.release_id)).state == "ready"
+
+    await until(is_ready)
+    return await client.releases.get(release.release_id)
+
+
+def rows(world: World, collection: str) -> Sequence[tuple[str, str]]:
+    return sorted((row.item_id, row.image_id) for row in world.index.collections[collection].rows.values())
+
+
+async def collection_of(world: World, release_id: str) -> str:
+    [found] = [each for each in await world.registry.releases() if each.release_id == release_id]
+    return found.release.collection
+
+
+async def test_a_build_loads_the_models_and_fills_a_collection_of_its_own(client: AsyncClient, world: World) -> None:
+    release = await ready(client, NEW_EMBEDDER)
+    assert (release.release_id, release.dimension, release.embedder.name) == ("r2", 24, "embedder_24")
+    assert release.progress is not None
+    assert (release.progress.items, release.progress.unsettled) == (3, 0)
+    assert rows(world, release.collection) == rows(world, await collection_of(world, "r1"))
+    assert world.index.collections[release.collection].dimension == 24
+    assert (await client.search(RED_PHOTO)).release == "r1"
+
+
+async def test_a_switch_and_a_roll_back_are_followed_at_once(client: AsyncClient) -> None:
+    await ready(client, NEW_EMBEDDER)
+    switch = await client.releases.activate("r2")
+    assert (switch.active.state, switch.replaced, switch.lagging) == ("active", "r1", ())
+    found = await client.search(RED_PHOTO, include_embeddings=True)
+    assert (found.release, len(found.objects[0].embedding or ()), found.objects[0].hits[0].item_id) == ("r2", 24, "red")
+    back = await client.releases.roll_back()
+    assert (back.active.release_id, back.replaced, back.seconds < 2) == ("r1", "r2", True)
+    assert (await client.search(RED_PHOTO)).release == "r1"
+    with pytest.raises(WrongStateError, match="replaced no other"):
+        await client.releases.roll_back()
+
+
+async def test_every_orchestrator_follows(
+    client: AsyncClient, start: Callable[..., Awaitable[Caller]], world: World
+) -> None:
+    async with AsyncClient((await start()).address) as other:
+        await ready(other, NEW_EMBEDDER)
+        await other.releases.activate("r2")
+        assert {(await each.search(RED_PHOTO)).release for each in (client, other)} == {"r2"}
+
+
+async def test_changes_of_the_catalogue_go_to_every_live_release(client: AsyncClient, world: World) -> None:
+    await ready(client, NEW_EMBEDDER)
+    await client.put_item(NewItem("blue", [BLUE_PHOTO]))
+    await client.put_item(NewItem("red", [GREEN_PHOTO]))
+    await client.delete("green")
+    await client.releases.activate("r2")
+    await client.put_item(NewItem("late", [RED_PHOTO]))
+    one, two = await collection_of(world, "r1"), await collection_of(world, "r2")
+
+    async def agree() -> bool:
+        return rows(world, one) == rows(world, two)
+
+    await until(agree)
+    assert {item_id for item_id, _ in rows(world, two)} == {"blue", "red", "two", "late"}
+    assert (await client.search(BLUE_PHOTO)).objects[0].hits[0].item_id == "blue"
+
+
+async def test_a_detector_alone_may_keep_the_index_where_the_operator_says_so(
+    client: AsyncClient, world: World
+) -> None:
+    kept = await ready(client, NewRelease("r2", detector=2, keep_index=True))
+    anew = await ready(client, NewRelease("r3", detector=2))
+    assert kept.collection == await collection_of(world, "r1") != anew.collection
+    with pytest.raises(InvalidArgumentError, match="keep-index goes with another detector alone"):
+        await client.releases.create(NewRelease(embedder=2, keep_index=True))
+    await client.releases.activate("r2")
+    await client.releases.retire("r1")
+    await client.releases.retire("r3")
+
+    async def dropped() -> bool:
+        return anew.collection not in world.index.collections
+
+    await until(dropped)
+    assert (await client.search(RED_PHOTO)).objects[0].hits[0].item_id == "red"
+
+
+async def test_what_changes_nothing_or_is_not_published_is_refused(client: AsyncClient) -> None:
+    with pytest.raises(InvalidArgumentError, match="name what is to change"):
+        await client.releases.create(NewRelease())
+    with pytest.raises(SemblanceError, match="9"):
+        await client.releases.create(NewRelease(embedder=9))
+
+
+async def test_a_retired_release_leaves_nothing_behind(
+    client: AsyncClient, world: World, models: dict[str, ModelVersion]
+) -> None:
+    release = await ready(client, NEW_EMBEDDER)
+    assert models["embedder"] in world.models.models
+    with pytest.raises(WrongStateError, match="r1 is active"):
+        await client.releases.retire("r1")
+    await client.releases.canary("r2", percent=1)
+    with pytest.raises(WrongStateError, match="canary"):
+        await client.releases.retire("r2")
+    await client.releases.canary("r2")
+    await client.releases.retire("r2")
+
+    async def gone() -> bool:
+        return release.collection not in world.index.collections and models["embedder"] not in world.models.models
+
+    await until(gone)
+    assert len(world.models.models) == 2
+    assert (await client.search(RED_PHOTO)).release == "r1"
+
+
+async def test_a_build_that_cannot_get_on_says_why_and_goes_on_when_it_can(
+    client: AsyncClient, world: World, models: dict[str, ModelVersion]
+) -> None:
+    world.models.published.remove(models["embedder"])
+    await client.releases.create(NEW_EMBEDDER)
+
+    async def says_why() -> bool:
+        progress = (await client.releases.get("r2")).progress
+        return progress is not None and "embedder_24" in progress.problem
+
+    await until(says_why)
+    world.models.published.add(models["embedder"])
+
+    async def is_ready() -> bool:
+        return (await client.releases.get("r2")).state == "ready"
+
+    await until(is_ready)
+
+
+async def test_an_item_that_cannot_be_indexed_keeps_a_release_from_being_ready(
+    client: AsyncClient, world: World
+) -> None:
+    [lost] = [image_id for image_id, data in world.images.images.items() if data == GREEN_PHOTO]
+    file = world.images.images.pop(lost)
+    await client.releases.create(NEW_EMBEDDER)
+
+    async def says_why() -> bool:
+        progress = (await client.releases.get("r2")).progress
+        return progress is not None and "'green' can't be indexed" in progress.problem
+
+    await until(says_why)
+    with pytest.raises(WrongStateError, match="building"):
+        await client.releases.activate("r2")
+    world.images.images[lost] = file
+
+    async def is_ready() -> bool:
+        return (await client.releases.get("r2")).state == "ready"
+
+    await until(is_ready)
+
+
+async def test_a_model_that_was_unloaded_by_hand_comes_back(client: AsyncClient, world: World) -> None:
+    [embedder] = [model for model in world.models.models if model.name == "embedder"]
+    world.models.models.remove(embedder)
+
+    async def back() -> bool:
+        return embedder in world.models.models
+
+    await until(back)
+    assert (await client.search(RED_PHOTO)).objects
+
+
+async def test_the_lease_passes_on_when_its_keeper_is_gone(
+    start: Callable[..., Awaitable[Caller]], world: World
+) -> None:
+    """Even if it could not say so."""
+    await world.registry.lease(keeper.LEASE, "a killed one", 0.2)
+    async with AsyncClient((await start()).address) as client:
+        await next_models(world)
+        await client.put_item(NewItem("red", [RED_PHOTO]))
+        await ready(client, NEW_EMBEDDER)
+
+
+async def test_a_changed_model_file_refuses_the_requests_of_its_release(
+    client: AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(follower, "RECHECK_SECONDS", 0.0)
+    path = world.repository / "embedder" / "1" / "model.onnx"
+    published = path.read_bytes()
+    path.write_bytes(b"something else")
+
+    async def refused() -> bool:
+        try:
+            await client.search(RED_PHOTO)
+        except ContractMismatchError as error:
+            return "was published as embedder version 1" in str(error)
+        return False
+
+    await until(refused)
+    findings = (await client.releases.status()).findings
+    assert ("model repository", "embedder version 1", False) in {(each.part, each.what, each.good) for each in findings}
+    path.write_bytes(published)
+
+    async def served() -> bool:
+        try:
+            return (await client.search(RED_PHOTO)).release == "r1"
+        except ContractMismatchError:
+            return False
+
+    await until(served)
+
+
+async def test_a_canary_serves_the_callers_that_are_named(client: AsyncClient) -> None:
+    await ready(client, NEW_EMBEDDER)
+    await client.releases.canary("r2", callers=["ipv4:127.0.0.1"])
+
+    async def served_by(release_id: str) -> bool:
+        return (await client.search(RED_PHOTO)).release == release_id
+
+    await until(lambda: served_by("r2"))
+    for _ in range(5):
+        await client.search(TWO)
+
+    async def figure(name: str) -> float | None:
+        return next(each.value for each in (await client.releases.report("r2")).figures if each.name == name)
+
+    async def observed() -> bool:
+        return (await figure("compared") or 0) >= 1 and (await figure("requests") or 0) >= 5
+
+    await until(observed)
+    assert await figure("overlap@1") == 1.0
+    assert await figure("errors") == 0
+    # A put is the active release's, whoever calls.
+    await client.put_item(NewItem("blue", [BLUE_PHOTO]))
+    with pytest.raises(WrongStateError, match="overlap@1 is 1, and > 1 is required"):
+        await client.releases.activate("r2", require=["overlap@1>1"])
+    with pytest.raises(InvalidArgumentError, match="overlap@10"):
+        await client.releases.activate("r2", require=["beauty>1"])
+    await client.releases.canary("r2")
+    await until(lambda: served_by("r1"))
+    assert (await client.releases.activate("r2", require=["overlap@1>=0.9, errors<=0"])).active.release_id == "r2"
+
+
+async def test_a_shadow_that_fails_is_seen_in_the_report_alone(
+    client: AsyncClient, world: World, models: dict[str, ModelVersion]
+) -> None:
+    await ready(client, NEW_EMBEDDER)
+    await client.releases.shadow("r2", percent=100)
+    infer = world.models.infer
+
+    async def failing(model: ModelVersion, batch: Any, timeout: float) -> Any:
+        if model == models["embedder"]:
+            raise DependencyUnavailable("it is broken")
+        return await infer(model, batch, timeout)
+
+    world.models.infer = failing  # type: ignore[method-assign]
+
+    async def seen() -> bool:
+        assert (await client.search(RED_PHOTO)).release == "r1"
+        figures = {each.name: each.value for each in (await client.releases.report("r2")).figures}
+        return (figures["errors"] or 0) >= 4
+
+    await until(seen)
+
+
+async def test_status_names_what_is_not_as_it_should_be(client: AsyncClient, world: World) -> None:
+    async def good() -> bool:
+        return (await client.releases.status()).good
+
+    await until(good)
+    world.index.collections[await collection_of(world, "r1")].rows.popitem()
+    status = await client.releases.status()
+    assert [(each.part, each.should, each.has) for each in status.findings if not each.good] == [("Milvus", "4", "3")]
+
+
+async def test_a_plan_does_nothing(client: AsyncClient, world: World) -> None:
+    before = set(world.index.collections)
+    plan = await client.releases.plan(NEW_EMBEDDER)
+    assert (plan.release_id, plan.dimension, plan.new_collection, plan.items, plan.rows) == ("r2", 24, True, 3, 4)
+    assert 0 < plan.new_memory < plan.active_memory
+    assert plan.seconds is not None
+    assert plan.seconds > 0
+    assert set(world.index.collections) == before
+    assert [each.state for each in await world.registry.releases()] == [ReleaseState.ACTIVE]
+
+
+@asynccontextmanager
+async def held(world: World) -> AsyncIterator[None]:
+    world.models.gate.clear()
+    try:
+        yield
+    finally:
+        world.models.gate.set()
+
+
+async def test_a_request_ends_on_the_release_that_it_began_with(client: AsyncClient, world: World) -> None:
+    await ready(client, NEW_EMBEDDER)
+    async with held(world):
+        searching = asyncio.create_task(client.search(RED_PHOTO))
+
+        async def waits() -> bool:
+            return world.models.waiting > 0
+
+        await until(waits)
+        # Nothing computes now, so nothing can be checked either: it was, when the release got ready.
+        await client.releases.activate("r2")
+    assert (await searching).release == "r1"
+    assert (await client.search(RED_PHOTO)).release == "r2"
