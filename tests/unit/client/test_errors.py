@@ -30,6 +30,7 @@ from semblance.client import (
     SemblanceError,
     UnauthenticatedError,
     UnavailableError,
+    WrongStateError,
 )
 from semblance.client import _errors as errors
 from semblance.client.testing import FakeSemblance
@@ -47,6 +48,7 @@ REASONS: dict[str, type[SemblanceError]] = {
     "RATE_LIMITED": OverloadedError,
     "DEPENDENCY_UNAVAILABLE": UnavailableError,
     "CONTRACT_MISMATCH": ContractMismatchError,
+    "WRONG_STATE": WrongStateError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "INTERNAL": InternalError,
 }

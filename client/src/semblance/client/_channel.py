@@ -28,6 +28,10 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 CALL_TIMEOUT = 10.0
 """Seconds for the answer to a call that is not a stream."""
 
+RELEASE_TIMEOUT = 60.0
+"""The same of `releases`: a switch waits up to 40 s, until what was put is in the release's index and every
+orchestrator follows."""
+
 STREAM_TIMEOUT = 120.0
 """Seconds without an answer after which a stream is given up. Longer than the 60 s that the service gives a request at
 most: it shall fail the one slow request, rather than the client the whole stream."""
@@ -50,8 +54,16 @@ _RETRY = {
 _SERVICE_CONFIG = {
     "methodConfig": [
         {"name": [{}], "retryPolicy": _RETRY},
-        # A second attempt would answer NOT_FOUND for what the first one deleted.
-        {"name": [{"service": "semblance.v1.CatalogService", "method": "Delete"}]},
+        # A second attempt would answer NOT_FOUND for what the first one deleted, or roll back what it rolled back.
+        {
+            "name": [
+                {"service": "semblance.v1.CatalogService", "method": "Delete"},
+                *(
+                    {"service": "semblance.v1.ReleaseService", "method": method}
+                    for method in ("Create", "Activate", "Rollback", "Retire")
+                ),
+            ]
+        },
     ]
 }
 

@@ -25,6 +25,7 @@ from semblance.client._channel import (
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import Protocol, exchange
 from semblance.client._filters import Filter
+from semblance.client._releases import Releases, release_options
 from semblance.client._types import (
     Box,
     Counts,
@@ -81,16 +82,21 @@ class Client:
                 print(hit.item_id, hit.similarity)
 
     Every method raises a `SemblanceError`. A call that finds the service unavailable is tried up to four
-    times within its deadline; nothing else is retried, and a delete is not.
+    times within its deadline; nothing else is retried, and neither is a delete, nor what makes, switches or
+    retires a release.
 
     Args:
         target: host and port of the service.
-        timeout: seconds that one answer may take, 10 by default. On a stream, as puts and `search_many` are, the
-            service counts them from when it reads a request, and what it can't answer in time fails alone; by default
-            it takes as long as it grants. A stream without any answer for 5 s more, by default for 120 s, is given up.
+        timeout: seconds that one answer may take, 10 by default and 60 of `releases`. On a stream, as puts and
+            `search_many` are, the service counts them from when it reads a request, and what it can't answer in time
+            fails alone; by default it takes as long as it grants. A stream without any answer for 5 s more, by default
+            for 120 s, is given up.
         tls: for a service that speaks TLS; OSError where one of its files can't be read.
         token: what the service's operator gave you, `semblance.<name>.<secret>`. ValueError where it would cross a
             network in the clear: it goes over TLS, or to this host.
+
+    Attributes:
+        releases: which models and which index serve; for an operator.
     """
 
     def __init__(
@@ -109,6 +115,7 @@ class Client:
             self._channel = grpc.secure_channel(target, tls.credentials(), OPTIONS)
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+        self.releases = Releases(self._channel, release_options(timeout, self._call), target)
 
     def __enter__(self) -> Self:
         return self

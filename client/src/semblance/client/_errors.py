@@ -6,12 +6,13 @@ SemblanceError
 │   └── InvalidFilterError    an unknown field, or a value of the wrong type
 ├── UnauthenticatedError      the service does not know who asks
 ├── ForbiddenError            it knows, and refuses
-├── NotFoundError             there is no such item
+├── NotFoundError             there is no such item, or release
 ├── ConflictError             something else changed the same thing meanwhile
 ├── RetryableError            the same request may succeed later; see `retry_delay`
 │   ├── OverloadedError       the service has too much to do, or you call more often than agreed
 │   └── UnavailableError      the service, or something it depends on, cannot be reached
 ├── ContractMismatchError     a model or a collection is not what the release says
+├── WrongStateError           a release is not in the state, or has not the figures, that this takes
 ├── DeadlineExceededError     no answer within the deadline
 ├── CancelledError            the call was cancelled
 └── InternalError             a defect of the service; its log explains the id in the message
@@ -62,7 +63,7 @@ class ForbiddenError(SemblanceError):
 
 
 class NotFoundError(SemblanceError):
-    """There is no such item."""
+    """There is no such item, or release."""
 
 
 class ConflictError(SemblanceError):
@@ -89,6 +90,10 @@ class ContractMismatchError(SemblanceError):
     """A model or a collection is not what the release says."""
 
 
+class WrongStateError(SemblanceError):
+    """A release is not in the state, or has not the figures, that what is asked of it needs."""
+
+
 class DeadlineExceededError(SemblanceError):
     """No answer within the deadline."""
 
@@ -113,6 +118,7 @@ BY_REASON: dict[str, type[SemblanceError]] = {
     "RATE_LIMITED": OverloadedError,
     "DEPENDENCY_UNAVAILABLE": UnavailableError,
     "CONTRACT_MISMATCH": ContractMismatchError,
+    "WRONG_STATE": WrongStateError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "INTERNAL": InternalError,
 }

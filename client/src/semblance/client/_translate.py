@@ -77,7 +77,7 @@ def image_bytes(image: ImageInput) -> bytes:
     """
     if isinstance(image, bytes):
         return image
-    with _sendable("image", image, "the bytes of an image file or its path", InvalidImageError):
+    with sendable("image", image, "the bytes of an image file or its path", InvalidImageError):
         try:
             return Path(image).read_bytes()
         except OSError as error:
@@ -107,7 +107,7 @@ def search_message(
     for name, expected in _OPTIONS.items():
         value = getattr(request, name)
         if value is not None:
-            with _sendable(name, value, expected):
+            with sendable(name, value, expected):
                 setattr(options, name, value)
     [image] = _fitting([image_bytes(request.image)])
     return search_pb2.SearchRequest(request_id=request_id, image=image, options=options, timeout=_duration(timeout))
@@ -120,12 +120,12 @@ def put_message(new: NewItem, timeout: float | None = None) -> catalog_pb2.PutRe
         InvalidImageError: an image is a file that can't be read.
         InvalidArgumentError: no message can carry a value, or the images are too large for one.
     """
-    with _sendable("item_id", new.item_id, _ITEM_ID):
+    with sendable("item_id", new.item_id, _ITEM_ID):
         item = item_pb2.Item(item_id=new.item_id)
     for name, value in new.attributes.items():
-        with _sendable("an attribute's name", name, "Unicode text"):
+        with sendable("an attribute's name", name, "Unicode text"):
             attribute = item.attributes[name]
-        with _sendable(f"attribute {name}", value, _VALUE):
+        with sendable(f"attribute {name}", value, _VALUE):
             attribute.CopyFrom(value_message(value))
     item.images.extend(item_pb2.ItemImage(data=data) for data in _fitting([image_bytes(image) for image in new.images]))
     return catalog_pb2.PutRequest(item=item, timeout=_duration(timeout))
@@ -133,13 +133,13 @@ def put_message(new: NewItem, timeout: float | None = None) -> catalog_pb2.PutRe
 
 def get_message(item_id: str, include_image_data: bool) -> catalog_pb2.GetRequest:
     """Raises InvalidArgumentError for an id that no message can carry."""
-    with _sendable("item_id", item_id, _ITEM_ID):
+    with sendable("item_id", item_id, _ITEM_ID):
         return catalog_pb2.GetRequest(item_id=item_id, include_image_data=include_image_data)
 
 
 def delete_message(item_id: str) -> catalog_pb2.DeleteRequest:
     """Raises InvalidArgumentError for an id that no message can carry."""
-    with _sendable("item_id", item_id, _ITEM_ID):
+    with sendable("item_id", item_id, _ITEM_ID):
         return catalog_pb2.DeleteRequest(item_id=item_id)
 
 
@@ -167,10 +167,10 @@ def filter_message(node: Filter, depth: int = 1) -> item_pb2.Filter:
         raise InvalidFilterError(f"the filter is more than {MAX_FILTER_DEPTH} conditions deep; nest them less")
     match node:
         case filters.Comparison(field, operator, values):
-            with _sendable("a filter's field", field, "Unicode text", InvalidFilterError):
+            with sendable("a filter's field", field, "Unicode text", InvalidFilterError):
                 comparison = item_pb2.Comparison(field=field, operator=_OPERATORS[operator])
             for value in values:
-                with _sendable(f"a value compared with {field}", value, _VALUE, InvalidFilterError):
+                with sendable(f"a value compared with {field}", value, _VALUE, InvalidFilterError):
                     comparison.values.append(value_message(value))
             return item_pb2.Filter(comparison=comparison)
         case filters.All(nodes):
@@ -244,7 +244,7 @@ def _fitting(images: list[bytes]) -> list[bytes]:
 
 
 @contextmanager
-def _sendable(
+def sendable(
     name: str, value: object, expected: str, refusal: type[InvalidArgumentError] = InvalidArgumentError
 ) -> Iterator[None]:
     """Raises what the block makes of a value that it can't take as an error of this client that names the value."""
@@ -259,7 +259,7 @@ def _filter_list(nodes: Iterable[Filter], depth: int) -> item_pb2.FilterList:
 
 
 def _box_message(box: Box) -> item_pb2.Box:
-    with _sendable("a box", box, "a Box of four numbers"):
+    with sendable("a box", box, "a Box of four numbers"):
         return item_pb2.Box(x1=box.x1, y1=box.y1, x2=box.x2, y2=box.y2)
 
 
@@ -267,7 +267,7 @@ def _duration(seconds: float | None) -> Duration | None:
     if seconds is None:
         return None
     duration = Duration()
-    with _sendable("timeout", seconds, "a number of seconds"):
+    with sendable("timeout", seconds, "a number of seconds"):
         duration.FromNanoseconds(round(seconds * 1e9))
     return duration
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, Tls
+from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, RELEASE_TIMEOUT, Tls
 from semblance.client._client import Client
 from semblance.client._filters import Attribute
 
@@ -60,7 +60,8 @@ _OPTIONS = (
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
-        help=f"How long one answer may take.  [default: {CALL_TIMEOUT:g}; for an item put, what the service grants]",
+        help=f"How long one answer may take.  [default: {CALL_TIMEOUT:g}; of releases {RELEASE_TIMEOUT:g}; for an item "
+        "put, what the service grants]",
     ),
 )
 

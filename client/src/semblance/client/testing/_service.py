@@ -37,6 +37,7 @@ _STATUS: dict[type[SemblanceError], tuple[grpc.StatusCode, str]] = {
     errors.OverloadedError: (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     errors.UnavailableError: (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
     errors.ContractMismatchError: (grpc.StatusCode.FAILED_PRECONDITION, "CONTRACT_MISMATCH"),
+    errors.WrongStateError: (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE"),
     errors.DeadlineExceededError: (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     errors.CancelledError: (grpc.StatusCode.CANCELLED, ""),
     errors.InternalError: (grpc.StatusCode.INTERNAL, "INTERNAL"),

@@ -1,0 +1,163 @@
+"""Between the types of releases and the messages of the wire, as `_translate` is for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import TypeVar
+
+from semblance.client._errors import InternalError
+from semblance.client._release_types import (
+    Canary,
+    Figure,
+    Finding,
+    IndexParameters,
+    NewRelease,
+    Release,
+    ReleaseModel,
+    ReleasePlan,
+    ReleaseProgress,
+    ReleaseReport,
+    ReleaseState,
+    ReleaseStatus,
+    Switch,
+)
+from semblance.client._translate import sendable
+from semblance.v1 import release_pb2
+
+Named = TypeVar("Named", release_pb2.GetReleaseRequest, release_pb2.ReportRequest, release_pb2.RetireReleaseRequest)
+
+_RELEASE_ID = "Unicode text, such as 'r2'"
+_PERCENT = "a number from 0 to 100"
+_VERSION = "the number of a published version"
+_PARAMETER = "a whole number"
+_STATES: dict[int, ReleaseState] = {release_pb2.ReleaseState.Value(state.name): state for state in ReleaseState}
+
+
+def new_message(new: NewRelease) -> release_pb2.CreateReleaseRequest:
+    """Raises InvalidArgumentError for a value that no message can carry, as all of these do."""
+    message = release_pb2.CreateReleaseRequest()
+    with sendable("release_id", new.release_id, _RELEASE_ID):
+        message.release_id = new.release_id or ""
+    for name in ("detector", "embedder"):
+        with sendable(name, getattr(new, name), _VERSION):
+            setattr(message, name, getattr(new, name) or 0)
+    for name in ("m", "ef_construction", "ef"):
+        with sendable(name, getattr(new, name), _PARAMETER):
+            setattr(message.index, name, getattr(new, name) or 0)
+    with sendable("keep_index", new.keep_index, "a bool"):
+        message.keep_index = new.keep_index
+    return message
+
+
+def named_message(kind: type[Named], release_id: str) -> Named:
+    """A request that says nothing but which release it is about."""
+    with sendable("release_id", release_id, _RELEASE_ID):
+        return kind(release_id=release_id)
+
+
+def activate_message(release_id: str, require: Sequence[str]) -> release_pb2.ActivateReleaseRequest:
+    with sendable("release_id", release_id, _RELEASE_ID):
+        message = release_pb2.ActivateReleaseRequest(release_id=release_id)
+    with sendable("require", require, "a sequence of texts, such as ['overlap@10>=0.8']"):
+        message.require.extend(_texts(require))
+    return message
+
+
+def canary_message(release_id: str, percent: float, callers: Sequence[str]) -> release_pb2.CanaryRequest:
+    with sendable("release_id", release_id, _RELEASE_ID):
+        message = release_pb2.CanaryRequest(release_id=release_id)
+    with sendable("percent", percent, _PERCENT):
+        message.share.percent = percent
+    with sendable("callers", callers, "a sequence of names"):
+        message.share.callers.extend(_texts(callers))
+    return message
+
+
+def shadow_message(release_id: str, percent: float) -> release_pb2.ShadowRequest:
+    with sendable("release_id", release_id, _RELEASE_ID):
+        message = release_pb2.ShadowRequest(release_id=release_id)
+    with sendable("percent", percent, _PERCENT):
+        message.percent = percent
+    return message
+
+
+def release(message: release_pb2.Release) -> Release:
+    if message.state not in _STATES:
+        raise InternalError(f"release {message.release_id} is in a state that this client does not know: update it")
+    return Release(
+        release_id=message.release_id,
+        state=_STATES[message.state],
+        detector=_model(message.detector),
+        embedder=_model(message.embedder),
+        dimension=message.dimension,
+        index=IndexParameters(message.index.m, message.index.ef_construction, message.index.ef),
+        collection=message.collection,
+        created_at=message.created_at.ToDatetime(UTC),
+        changed_at=message.changed_at.ToDatetime(UTC),
+        replaced=message.replaced,
+        canary=Canary(message.canary.percent, tuple(message.canary.callers)) if message.HasField("canary") else None,
+        shadow_percent=message.shadow_percent,
+        progress=_progress(message.progress) if message.HasField("progress") else None,
+    )
+
+
+def releases(message: release_pb2.ListReleasesResponse) -> tuple[Release, ...]:
+    return tuple(map(release, message.releases))
+
+
+def plan(message: release_pb2.ReleasePlan) -> ReleasePlan:
+    return ReleasePlan(
+        release_id=message.release_id,
+        detector=_model(message.detector),
+        embedder=_model(message.embedder),
+        dimension=message.dimension,
+        new_collection=message.new_collection,
+        items=message.items,
+        images=message.images,
+        rows=message.rows,
+        active_memory=message.active_memory,
+        new_memory=message.new_memory,
+        new_disk=message.new_disk,
+        seconds=message.seconds if message.HasField("seconds") else None,
+    )
+
+
+def switch(message: release_pb2.SwitchResponse) -> Switch:
+    return Switch(release(message.active), message.replaced, message.seconds, tuple(message.lagging))
+
+
+def report(message: release_pb2.ReleaseReport) -> ReleaseReport:
+    figures = (
+        Figure(figure.name, figure.value if figure.HasField("value") else None, figure.meaning)
+        for figure in message.figures
+    )
+    return ReleaseReport(message.release_id, message.against, tuple(figures))
+
+
+def status(message: release_pb2.StatusResponse) -> ReleaseStatus:
+    findings = (
+        Finding(finding.part, finding.what, finding.should, finding.has, finding.good) for finding in message.findings
+    )
+    return ReleaseStatus(message.good, tuple(findings))
+
+
+def _texts(values: Sequence[str]) -> Sequence[str]:
+    """Refuses a text, which is a sequence of texts too."""
+    if isinstance(values, str):
+        raise TypeError("a text in place of a sequence of texts")
+    return values
+
+
+def _model(message: release_pb2.ReleaseModel) -> ReleaseModel:
+    return ReleaseModel(message.name, message.version, message.sha256)
+
+
+def _progress(message: release_pb2.ReleaseProgress) -> ReleaseProgress:
+    return ReleaseProgress(
+        items=message.items,
+        unsettled=message.unsettled,
+        rate=message.rate,
+        remaining=message.remaining if message.HasField("remaining") else None,
+        problem=message.problem,
+    )

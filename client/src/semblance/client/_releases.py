@@ -1,0 +1,189 @@
+"""What an operator does with releases, for threads and for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from semblance.client import _release_translate as translate
+from semblance.client._channel import RELEASE_TIMEOUT, CallOptions
+from semblance.client._errors import mapped
+from semblance.client._release_types import (
+    NewRelease,
+    Release,
+    ReleasePlan,
+    ReleaseReport,
+    ReleaseStatus,
+    Switch,
+)
+from semblance.v1 import release_pb2, release_pb2_grpc
+
+
+def release_options(timeout: float | None, call: CallOptions) -> CallOptions:
+    """Of a client with that timeout, whose other calls go with `call`."""
+    return CallOptions(timeout=timeout or RELEASE_TIMEOUT, metadata=call["metadata"])
+
+
+class Releases:
+    """`Client.releases`: which models and which index serve, and how to replace them while traffic flows.
+
+        client.releases.create(NewRelease(embedder=2))
+        while client.releases.get("r2").state is ReleaseState.BUILDING:
+            time.sleep(1)
+        client.releases.activate("r2")
+
+    Every method raises a `SemblanceError`: NotFoundError where there is no such release, WrongStateError where it is
+    not in the state that this takes, ForbiddenError where the caller is no admin.
+    """
+
+    def __init__(self, channel: grpc.Channel, call: CallOptions, target: str) -> None:
+        self._stub = release_pb2_grpc.ReleaseServiceStub(channel)
+        self._call, self._target = call, target
+
+    def plan(self, new: NewRelease) -> ReleasePlan:
+        """What a release would take; nothing is done. InvalidArgumentError where it can't be."""
+        message = translate.new_message(new)
+        with mapped(self._target):
+            return translate.plan(self._stub.Plan(message, **self._call))
+
+    def create(self, new: NewRelease) -> Release:
+        """Begins to build a release, which is ready when `get` says so. Raises as `plan` does, and ConflictError where
+        the id is taken."""
+        message = translate.new_message(new)
+        with mapped(self._target):
+            return translate.release(self._stub.Create(message, **self._call))
+
+    def get(self, release_id: str) -> Release:
+        """A release, with its progress."""
+        message = translate.named_message(release_pb2.GetReleaseRequest, release_id)
+        with mapped(self._target):
+            return translate.release(self._stub.Get(message, **self._call))
+
+    def list(self) -> tuple[Release, ...]:
+        """All releases, the oldest first; the live ones with their progress."""
+        message = release_pb2.ListReleasesRequest()
+        with mapped(self._target):
+            return translate.releases(self._stub.List(message, **self._call))
+
+    def status(self) -> ReleaseStatus:
+        """Whether Triton, Milvus and every orchestrator hold what they should."""
+        message = release_pb2.StatusRequest()
+        with mapped(self._target):
+            return translate.status(self._stub.Status(message, **self._call))
+
+    def shadow(self, release_id: str, *, percent: float) -> Release:
+        """Has a release serve so many percent of searches too, unseen by their callers; 0 ends it."""
+        message = translate.shadow_message(release_id, percent)
+        with mapped(self._target):
+            return translate.release(self._stub.Shadow(message, **self._call))
+
+    def canary(self, release_id: str, *, percent: float = 0.0, callers: Sequence[str] = ()) -> Release:
+        """Has a release serve so many percent of the callers, and these, in place of the active one; 0 and nobody ends
+        it."""
+        message = translate.canary_message(release_id, percent, callers)
+        with mapped(self._target):
+            return translate.release(self._stub.Canary(message, **self._call))
+
+    def report(self, release_id: str) -> ReleaseReport:
+        """A canary's or shadow's figures against the active release."""
+        message = translate.named_message(release_pb2.ReportRequest, release_id)
+        with mapped(self._target):
+            return translate.report(self._stub.Report(message, **self._call))
+
+    def activate(self, release_id: str, *, require: Sequence[str] = ()) -> Switch:
+        """Serves with a release that is ready; returns when every orchestrator does.
+
+        Args:
+            require: what the report must say, such as `overlap@10>=0.8`; WrongStateError, and nothing is done, where
+                one does not hold.
+        """
+        message = translate.activate_message(release_id, require)
+        with mapped(self._target):
+            return translate.switch(self._stub.Activate(message, **self._call))
+
+    def roll_back(self) -> Switch:
+        """Activates the release that the active one replaced."""
+        message = release_pb2.RollbackRequest()
+        with mapped(self._target):
+            return translate.switch(self._stub.Rollback(message, **self._call))
+
+    def retire(self, release_id: str) -> Release:
+        """Gives up a release that is not active, and what only it uses."""
+        message = translate.named_message(release_pb2.RetireReleaseRequest, release_id)
+        with mapped(self._target):
+            return translate.release(self._stub.Retire(message, **self._call))
+
+
+class AsyncReleases:
+    """`AsyncClient.releases`: `Releases` for asyncio."""
+
+    def __init__(self, channel: grpc.aio.Channel, call: CallOptions, target: str) -> None:
+        self._stub = release_pb2_grpc.ReleaseServiceStub(channel)
+        self._call, self._target = call, target
+
+    async def plan(self, new: NewRelease) -> ReleasePlan:
+        """As `Releases.plan`."""
+        message = translate.new_message(new)
+        with mapped(self._target):
+            return translate.plan(await self._stub.Plan(message, **self._call))
+
+    async def create(self, new: NewRelease) -> Release:
+        """As `Releases.create`."""
+        message = translate.new_message(new)
+        with mapped(self._target):
+            return translate.release(await self._stub.Create(message, **self._call))
+
+    async def get(self, release_id: str) -> Release:
+        """As `Releases.get`."""
+        message = translate.named_message(release_pb2.GetReleaseRequest, release_id)
+        with mapped(self._target):
+            return translate.release(await self._stub.Get(message, **self._call))
+
+    async def list(self) -> tuple[Release, ...]:
+        """As `Releases.list`."""
+        message = release_pb2.ListReleasesRequest()
+        with mapped(self._target):
+            return translate.releases(await self._stub.List(message, **self._call))
+
+    async def status(self) -> ReleaseStatus:
+        """As `Releases.status`."""
+        message = release_pb2.StatusRequest()
+        with mapped(self._target):
+            return translate.status(await self._stub.Status(message, **self._call))
+
+    async def shadow(self, release_id: str, *, percent: float) -> Release:
+        """As `Releases.shadow`."""
+        message = translate.shadow_message(release_id, percent)
+        with mapped(self._target):
+            return translate.release(await self._stub.Shadow(message, **self._call))
+
+    async def canary(self, release_id: str, *, percent: float = 0.0, callers: Sequence[str] = ()) -> Release:
+        """As `Releases.canary`."""
+        message = translate.canary_message(release_id, percent, callers)
+        with mapped(self._target):
+            return translate.release(await self._stub.Canary(message, **self._call))
+
+    async def report(self, release_id: str) -> ReleaseReport:
+        """As `Releases.report`."""
+        message = translate.named_message(release_pb2.ReportRequest, release_id)
+        with mapped(self._target):
+            return translate.report(await self._stub.Report(message, **self._call))
+
+    async def activate(self, release_id: str, *, require: Sequence[str] = ()) -> Switch:
+        """As `Releases.activate`."""
+        message = translate.activate_message(release_id, require)
+        with mapped(self._target):
+            return translate.switch(await self._stub.Activate(message, **self._call))
+
+    async def roll_back(self) -> Switch:
+        """As `Releases.roll_back`."""
+        message = release_pb2.RollbackRequest()
+        with mapped(self._target):
+            return translate.switch(await self._stub.Rollback(message, **self._call))
+
+    async def retire(self, release_id: str) -> Release:
+        """As `Releases.retire`."""
+        message = translate.named_message(release_pb2.RetireReleaseRequest, release_id)
+        with mapped(self._target):
+            return translate.release(await self._stub.Retire(message, **self._call))
