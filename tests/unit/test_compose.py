@@ -58,6 +58,12 @@ def test_the_orchestrator_is_healthy_when_it_serves(
     assert check(services, address) == 0
 
 
+def test_triton_lets_the_orchestrator_load_its_models(services: dict[str, Any]) -> None:
+    options = services["triton"]["command"]
+    assert "--model-control-mode=explicit" in options
+    assert not [option for option in options if option.startswith("--load-model")]
+
+
 def test_an_orchestrator_that_is_not_there_is_not_healthy(services: dict[str, Any]) -> None:
     assert check(services, "127.0.0.1:1") == 1
 

@@ -98,7 +98,7 @@ def test_up_status_down(host: Host, tmp_path: Path) -> None:
     host.variables["SEMBLANCE_TLS_KEY"] = str(server.key)
     host.variables["SEMBLANCE_TLS_CLIENT_CA"] = str(authority.ca)
     output = host.up().stdout
-    for step in ("Milvus (lite)", "Triton: detector", "Triton: embedder", "orchestrator"):
+    for step in ("Milvus (lite)", "Triton", "orchestrator, which loads its models into Triton"):
         assert step in output
     code, parts = host.status()
     assert code == 0
@@ -188,8 +188,8 @@ def test_a_part_that_does_not_start_shows_its_log_and_stops_the_others(host: Hos
         (broken / model / "config.pbtxt").write_bytes((host.repository / model / "config.pbtxt").read_bytes())
     done = host.up("--repository", str(broken), check=False)
     assert done.returncode == 1
-    assert "there is no model file" in done.stdout
-    assert str(host.data / "logs" / "triton.log") in done.stdout.replace("\n", "")
+    assert "manifest.json is not there" in done.stdout
+    assert str(host.data / "logs" / "orchestrator.log") in done.stdout.replace("\n", "")
     assert all(map(ports.is_free, host.ports))
     assert host.status() == (1, [])
 

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from semblance.serving import guard, milvus, orchestrator, state, triton
-from semblance.serving.plan import LITE, MODELS, Plan
+from semblance.serving.plan import LITE, Plan
 from semblance.serving.process import Process, StartError
 
 MILVUS, TRITON, ORCHESTRATOR = PARTS = ("Milvus", "Triton", "orchestrator")
@@ -93,12 +93,9 @@ class Launcher:
             )
             self.triton = server.grpc
             self.record(TRITON, server.process, server.grpc)
-        for name in MODELS:
-            with step(f"Triton: {name}"):
-                server.load(name)
 
     def start_orchestrator(self) -> None:
-        with step("orchestrator"):
+        with step("orchestrator, which loads its models into Triton"):
             server = self.parts.enter_context(
                 orchestrator.running(
                     self.data,

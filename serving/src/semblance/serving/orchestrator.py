@@ -15,7 +15,8 @@ from semblance.serving.process import Process, this_environment
 from semblance.serving.process import running as process_running
 
 DEFAULT_LISTEN = f"{tcp.LOOPBACK}:50051"
-READY_SECONDS = 120.0
+# It has two models loaded into Triton, each of which may take as long as `triton.LOAD_SECONDS`.
+READY_SECONDS = 600.0
 # It finishes what is in flight, for 30 seconds at most.
 GRACE_SECONDS = 45.0
 

@@ -7,7 +7,6 @@ import psutil
 
 from semblance.serving import milvus, orchestrator, state, triton
 from semblance.serving.launcher import MILVUS, ORCHESTRATOR, PARTS, TRITON
-from semblance.serving.plan import MODELS
 
 # Each part has its grace, one after the other, before the launcher is late.
 LAUNCHER_SECONDS = 90.0
@@ -49,7 +48,7 @@ def answers(name: str, endpoint: str) -> bool:
     if name == MILVUS:
         return milvus.is_ready(endpoint)
     if name == TRITON:
-        return triton.is_ready(endpoint, MODELS)
+        return triton.is_ready(endpoint)
     assert name == ORCHESTRATOR
     return orchestrator.is_ready(endpoint)
 
