@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-dev demo up down status bench bench-overload bench-report bench-precision perf-analyzer test test-faults test-quick test-fuzz test-soak check format proto configs lock
+.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer test test-faults test-quick test-fuzz test-soak check format proto configs lock
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -69,16 +69,29 @@ $(FASTEST)/detector: | setup-export $(PRECISION)/demo
 $(FASTEST)/embedder: | setup-export $(PRECISION)/demo
 	$(REDUCE)/embedder --precision int8 --calibrate $(PRECISION)/demo/images --output $@
 
+NEXT := benchmarks/out/next
+
+# As fast as the ones that they are put in place of, and others: calibrated on other pictures, with shorter vectors.
+$(NEXT)/detector: | setup-export $(PRECISION)/demo
+	$(REDUCE)/detector --precision int8 --calibrate $(PRECISION)/demo/images --output $@
+
+$(NEXT)/embedder: | setup-export $(PRECISION)/demo
+	$(REDUCE)/embedder --precision int8 --project 128 --calibrate $(PRECISION)/demo/images --output $@
+
 # What is measured with these too.
-WITH_FASTEST := efficiency alternatives scale overload chain-fastest
+WITH_FASTEST := efficiency alternatives scale overload swap chain-fastest
 
 bench: $(if $(filter $(WITH_FASTEST),$(or $(BENCH),$(WITH_FASTEST))),$(FASTEST)/detector $(FASTEST)/embedder)
+bench: $(if $(filter swap,$(or $(BENCH),swap)),$(NEXT)/detector $(NEXT)/embedder)
 bench: $(if $(filter alternatives,$(or $(BENCH),alternatives)),setup-alternatives)
 bench: setup-bench setup-milvus  ## Measure the figures and scenarios (BENCH="efficiency chain" to choose)
 	@$(MEASURE)/semblance bench run $(BENCH)
 
 bench-overload:  ## Measure what is answered, and how soon, at 1, 2, 3 and 5 times what the service can do
 	@$(MAKE) bench BENCH=overload
+
+bench-swap:  ## Replace the embedder and the detector under load; count what failed, and what mixed two releases
+	@$(MAKE) bench BENCH=swap
 
 bench-report: setup-bench  ## Draw the plots and write benchmarks/REPORT.md from what was measured
 	@$(MEASURE)/semblance bench report

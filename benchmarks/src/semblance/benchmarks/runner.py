@@ -18,6 +18,7 @@ from semblance.benchmarks import (
     overload,
     scale,
     scenarios,
+    swap,
 )
 from semblance.benchmarks.experiment import PATIENT, Experiment
 from semblance.benchmarks.figure import Figure
@@ -27,7 +28,17 @@ from semblance.benchmarks.scenario import Scenario, ScenarioError, Suite
 
 # Each measures its figure and is told the command that does so.
 FIGURES: dict[str, Callable[[Experiment, str], Figure]] = {
-    module.NAME: module.measure for module in (efficiency, overhead, latency, ingest, alternatives, scale, overload)
+    module.NAME: module.measure
+    for module in (
+        efficiency,
+        overhead,
+        latency,
+        ingest,
+        alternatives,
+        scale,
+        overload,
+        swap,
+    )
 }
 
 

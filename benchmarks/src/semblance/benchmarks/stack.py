@@ -45,6 +45,16 @@ def publish(packages: str | Path, repository: Path) -> None:
         model_repository.publish(Path(packages) / model, repository, 1)
 
 
+def fill(address: str, world: World) -> None:
+    """Indexes the world's catalogue, and searches with each photo: the first load code and open connections."""
+    with Client(address) as client:
+        for _, outcome in client.put(world.catalogue):
+            if isinstance(outcome, SemblanceError):
+                raise outcome
+        for photo in world.photos:
+            client.search(photo)
+
+
 @contextmanager
 def started(
     packages: str | Path, world: World, folder: Path, kind: MilvusKind, settings: Mapping[str, str] | None = None
@@ -64,13 +74,7 @@ def started(
             settings=dict(settings or {}),
         ) as service,
     ):
-        with Client(service.address) as client:
-            for _, outcome in client.put(world.catalogue):
-                if isinstance(outcome, SemblanceError):
-                    raise outcome
-            # The first searches load code and open connections.
-            for photo in world.photos:
-                client.search(photo)
+        fill(service.address, world)
         with grpc.insecure_channel(inference.grpc) as channel:
             metadata = service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerMetadata(
                 service_pb2.ServerMetadataRequest()
