@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 
 from semblance.client import AsyncClient, NotFoundError, SemblanceError
 from semblance.orchestrator.adapters.images import FileImageStore
-from semblance.orchestrator.adapters.metadata import SqlMetadataStore
+from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, SqlRegistry
 from semblance.orchestrator.adapters.milvus import MilvusIndex
 from semblance.orchestrator.errors import SemblanceError as ServiceError
-from semblance.orchestrator.ports import MetadataStore
+from semblance.orchestrator.ports import Registry
 from semblance.orchestrator.verification import Verification
 from tests.faults.ledger import Record, State, Version
 from tests.faults.load import CALL_TIMEOUT, Load, misses
@@ -88,10 +88,10 @@ class Loop:
 class Checker:
     """Compares the service with what the callers were told."""
 
-    def __init__(self, load: Load, verification: Verification, metadata: MetadataStore) -> None:
+    def __init__(self, load: Load, verification: Verification, registry: Registry) -> None:
         self._load = load
         self._verification = verification
-        self._metadata = metadata
+        self._registry = registry
 
     async def complaints(self) -> list[str]:
         """What is not right yet."""
@@ -117,7 +117,7 @@ class Checker:
         return ""
 
     async def _disagreements(self) -> list[str]:
-        release = await self._metadata.active_release()
+        release = await self._registry.active_release()
         assert release is not None
         found = [each async for page in self._verification.items(release) for each in page.disagreements]
         found_images = [image async for page in self._verification.images() for image in page.lost]
@@ -146,12 +146,13 @@ def run(folder: Path, postgresql: PostgreSql, kind: MilvusKind, seed: int, parts
 async def _connected(running: Service, seed: int) -> tuple[Load, Checker, AsyncExitStack]:
     stack = AsyncExitStack()
     client = await stack.enter_async_context(AsyncClient(running.address, timeout=CALL_TIMEOUT))
-    metadata, images = SqlMetadataStore(running.metadata_url), FileImageStore(running.image_store)
+    database, images = Database(running.metadata_url), FileImageStore(running.image_store)
     index = MilvusIndex(running.milvus_uri)
-    for store in (metadata, images, index):
+    for store in (database, images, index):
         stack.push_async_callback(store.close)
     load = Load(client, seed)
-    return load, Checker(load, Verification(metadata, images, index), metadata), stack
+    verification = Verification(SqlMetadataStore(database), images, index)
+    return load, Checker(load, verification, SqlRegistry(database)), stack
 
 
 def _kill(part: Part, after: float, load: Load, checker: Checker, loop: Loop, result: Result) -> None:

@@ -23,6 +23,7 @@ class Load:
 
     client: AsyncClient
     seed: int
+    searchers: int = SEARCHERS
     records: dict[str, Record] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -30,7 +31,7 @@ class Load:
     _random: list[random.Random] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._random = [random.Random(f"{self.seed} {number}") for number in range(WRITERS + SEARCHERS)]
+        self._random = [random.Random(f"{self.seed} {number}") for number in range(WRITERS + self.searchers)]
         for number in range(WRITERS):
             self.records |= {item_id: Record() for item_id in _items(number)}
 
@@ -39,7 +40,7 @@ class Load:
         """On leaving, what is under way ends, so that nobody writes any more."""
         stop = asyncio.Event()
         tasks = [asyncio.create_task(self._write(number, stop)) for number in range(WRITERS)]
-        tasks += [asyncio.create_task(self._search(WRITERS + number, stop)) for number in range(SEARCHERS)]
+        tasks += [asyncio.create_task(self._search(WRITERS + number, stop)) for number in range(self.searchers)]
         try:
             yield
         finally:

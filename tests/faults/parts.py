@@ -58,7 +58,12 @@ class Service:
     metadata_url: str
     image_store: str
     milvus_uri: str
+    triton: str
+    repository: Path
     parts: tuple[Part, ...]
+
+    def part(self, name: str) -> Part:
+        return next(part for part in self.parts if part.name == name)
 
 
 @contextmanager
@@ -104,7 +109,11 @@ def service(folder: Path, postgresql: PostgreSql, kind: MilvusKind) -> Iterator[
     parts = (
         Part("database", postgresql.running),
         Part("milvus", lambda: start_milvus(folder / "milvus", port=milvus_port)),
-        Part("triton", lambda: triton.running(repository, folder / "triton", ports=triton.Ports(http, grpc, metrics))),
+        # The orchestrator has it load what it needs.
+        Part(
+            "triton",
+            lambda: triton.running(repository, folder / "triton", ports=triton.Ports(http, grpc, metrics), models=()),
+        ),
         Part(
             "orchestrator",
             lambda: orchestrator.running(
@@ -125,4 +134,4 @@ def service(folder: Path, postgresql: PostgreSql, kind: MilvusKind) -> Iterator[
                 with psycopg.connect(f"{postgresql.url}/postgres", autocommit=True) as connection:
                     connection.execute(f"CREATE DATABASE {database}")
         images = f"file://{(folder / 'orchestrator').absolute()}/images"
-        yield Service(listen, metadata_url, images, f"http://{vectors}", parts)
+        yield Service(listen, metadata_url, images, f"http://{vectors}", f"{LOOPBACK}:{grpc}", repository, parts)

@@ -15,7 +15,7 @@ from grpc import StatusCode
 from semblance.orchestrator import verification
 from semblance.orchestrator.adapters.images import FileImageStore
 from semblance.orchestrator.adapters.manifests import FileModelRepository
-from semblance.orchestrator.adapters.metadata import SqlMetadataStore
+from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, SqlRegistry
 from semblance.orchestrator.bootstrap import Service
 from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.orchestrator.ports import Ports
@@ -63,7 +63,7 @@ def disk(tmp_path: Path, store: str) -> Iterator[Disk]:
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[tuple[Caller, Verification]]:
+async def serving(folder: Path) -> AsyncIterator[tuple[Caller, Ports]]:
     """A service on fakes of Triton and Milvus, and on the real stores."""
     repository = FileModelRepository(str(folder / "models"))
     example = example_release()
@@ -71,18 +71,20 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Caller, Verification]]:
     for model in (example.detector, example.embedder):
         publish(folder / "models", model)
         models.append(await repository.describe(model.name, model.version))
-    metadata = SqlMetadataStore(f"sqlite:///{folder}/metadata/metadata.db")
+    database = Database(f"sqlite:///{folder}/metadata/metadata.db")
+    metadata, registry = SqlMetadataStore(database), SqlRegistry(database)
     images, index = FileImageStore(f"file://{folder}/images"), MemoryVectorIndex()
     settings = Settings.read({"listen": "127.0.0.1:0", "startup_wait": "0"})
-    service = Service(settings, Ports({"Triton": FakeInferenceServer(*models)}, repository, index, metadata, images))
+    ports = Ports({"Triton": FakeInferenceServer(*models)}, repository, index, metadata, registry, images)
+    service = Service(settings, ports)
     caller = Caller(await service.bind())
     try:
         await service.activate()
-        yield caller, Verification(metadata, images, index)
+        yield caller, ports
     finally:
         await caller.channel.close()
         await service.stop()
-        await metadata.close()
+        await database.close()
         await images.close()
 
 
@@ -98,19 +100,20 @@ async def put_until_refused(caller: Caller) -> tuple[dict[str, bytes], PutRespon
     raise AssertionError("the disk never filled")
 
 
-async def check(caller: Caller, verification: Verification, acknowledged: dict[str, bytes]) -> None:
+async def check(caller: Caller, ports: Ports, acknowledged: dict[str, bytes]) -> None:
     """All of it is there, whole, and the index and the image store agree."""
     for item_id, file in acknowledged.items():
         got = await caller.catalog.Get(GetRequest(item_id=item_id, include_image_data=True))
         assert got.images[0].data == file
-    release = await verification._metadata.active_release()
+    release = await ports.registry.active_release()
     assert release is not None
-    assert not [found async for page in verification.items(release) for found in page.disagreements]
-    assert not [image_id async for page in verification.images() for image_id in page.lost]
+    checked = Verification(ports.metadata, ports.images, ports.index)
+    assert not [found async for page in checked.items(release) for found in page.disagreements]
+    assert not [image_id async for page in checked.images() for image_id in page.lost]
 
 
 async def test_a_full_disk_refuses_what_it_can_not_keep(tmp_path: Path, disk: Disk, store: str) -> None:
-    async with serving(tmp_path) as (caller, verification):
+    async with serving(tmp_path) as (caller, ports):
         acknowledged, refused = await put_until_refused(caller)
         assert len(acknowledged) > 10
         assert (refused.failure.code, refused.failure.reason) == (
@@ -123,13 +126,13 @@ async def test_a_full_disk_refuses_what_it_can_not_keep(tmp_path: Path, disk: Di
         (answer,) = await caller.put(item(refused.item_id, photo(0, "new", 1)))
         # It may have got as far as the metadata before.
         assert answer.outcome in (PutResponse.CREATED, PutResponse.REPLACED)
-        await check(caller, verification, acknowledged | {refused.item_id: photo(0, "new", 1)})
+        await check(caller, ports, acknowledged | {refused.item_id: photo(0, "new", 1)})
 
 
 @pytest.mark.parametrize("store", ["images"], indirect=True)
 async def test_images_that_can_not_be_written_refuse_puts_and_nothing_else(tmp_path: Path, disk: Disk) -> None:
     file = photo(0, "known", 1)
-    async with serving(tmp_path) as (caller, verification):
+    async with serving(tmp_path) as (caller, ports):
         await caller.put(item("known", file))
         disk.remount("ro")
         (refused,) = await caller.put(item("new", photo(0, "new", 1)))
@@ -139,7 +142,7 @@ async def test_images_that_can_not_be_written_refuse_puts_and_nothing_else(tmp_p
         disk.remount("rw")
         (answer,) = await caller.put(item("new", photo(0, "new", 1)))
         assert answer.outcome == PutResponse.CREATED
-        await check(caller, verification, {"known": file, "new": photo(0, "new", 1)})
+        await check(caller, ports, {"known": file, "new": photo(0, "new", 1)})
 
 
 @pytest.mark.parametrize("store", ["metadata"], indirect=True)

@@ -10,6 +10,7 @@ from semblance.client.testing import FakeSemblance
 from semblance.orchestrator.testing import (
     MemoryImageStore,
     MemoryMetadataStore,
+    MemoryRegistry,
     MemoryVectorIndex,
     example_release,
 )
@@ -36,12 +37,13 @@ def test_kills_lose_nothing_that_was_acknowledged(
 
 async def test_the_checker_sees_what_is_lost_and_what_is_wrong() -> None:
     metadata, index = MemoryMetadataStore(), MemoryVectorIndex()
-    release = await metadata.add_first_release(example_release())
+    registry = MemoryRegistry(metadata)
+    release = await registry.add_first_release(example_release())
     await index.create(release, 1)
     with FakeSemblance() as service:
         async with AsyncClient(service.target) as client:
             load = Load(client, SEED)
-            checker = Checker(load, Verification(metadata, MemoryImageStore(), index), metadata)
+            checker = Checker(load, Verification(metadata, MemoryImageStore(), index), registry)
             async with load.running(), asyncio.timeout(PATIENCE):
                 while load.counts["acknowledged"] < 300 or load.counts["searches"] < 20:
                     await asyncio.sleep(0.01)

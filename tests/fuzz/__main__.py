@@ -31,7 +31,15 @@ RSS_LIMIT_MB = 768
 TIMEOUT_SECONDS = 60
 MAX_BYTES = 2**14
 
-GUIDED = {"image": 40_000, "search": 80_000, "put": 30_000, "page": 5_000, "infer": 30_000, "options": 30_000}
+GUIDED = {
+    "image": 40_000,
+    "search": 80_000,
+    "put": 30_000,
+    "page": 5_000,
+    "release": 10_000,
+    "infer": 30_000,
+    "options": 30_000,
+}
 STRUCTURED = {"filters": 2_500, "items": 1_000}
 PORTS: dict[str, tuple[int, Callable[[Path], AbstractContextManager[service.Served]]]] = {
     "port": (4_000, service.on_fakes),

@@ -17,11 +17,13 @@ from semblance.orchestrator.adapters.expression import equal_to_one_of, expressi
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.errors import InvalidArgument, InvalidImage
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, check_filter
-from semblance.orchestrator.grpc_edge import translate
+from semblance.orchestrator.grpc_edge import release_translate, translate
 from semblance.orchestrator.grpc_edge.kserve import tensors
 from semblance.orchestrator.grpc_edge.status import MAX_MESSAGE_BYTES, fault
 from semblance.orchestrator.item import AttributeType, Value
+from semblance.orchestrator.requirement import parse_requirements
 from semblance.v1.catalog_pb2 import ListRequest, PutRequest
+from semblance.v1.release_pb2 import ActivateReleaseRequest, CanaryRequest, CreateReleaseRequest
 from semblance.v1.search_pb2 import SearchRequest
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -106,6 +108,34 @@ def page(data: bytes) -> None:
         _is_for_a_caller(error)
 
 
+def release(data: bytes) -> None:
+    """The same bytes as what makes, tries and activates a release."""
+    for check in (_wanted, _canary, _activated):
+        try:
+            check(data)
+        except DecodeError:
+            continue
+        except InvalidArgument as error:
+            _is_for_a_caller(error)
+
+
+def _wanted(data: bytes) -> None:
+    wanted = release_translate.wanted(CreateReleaseRequest.FromString(data))
+    assert re.fullmatch("([a-z][a-z0-9_]{0,31})?", wanted.release_id)
+    assert wanted.detector != 0
+    assert wanted.embedder != 0
+
+
+def _canary(data: bytes) -> None:
+    canary = release_translate.canary(CanaryRequest.FromString(data).share)
+    assert canary is None or (0 <= canary.percent <= 100 and all(canary.callers))
+
+
+def _activated(data: bytes) -> None:
+    requirements = parse_requirements(release_translate.requirements(ActivateReleaseRequest.FromString(data).require))
+    assert not any(math.isnan(each.bound) for each in requirements)
+
+
 def infer(data: bytes) -> None:
     """The same search as KServe's message, its options in JSON."""
     try:
@@ -142,6 +172,7 @@ TARGETS = {
     "search": Target(search, ("messages", "SearchService.Search-")),
     "put": Target(put, ("messages", "CatalogService.Put-")),
     "page": Target(page, ("messages", "CatalogService.List-")),
+    "release": Target(release, ("messages", "ReleaseService.")),
     "infer": Target(infer, ("messages", "GRPCInferenceService.ModelInfer-")),
     "options": Target(options, ("options", "")),
 }

@@ -4,6 +4,7 @@ Images are `images/<what>.<format>`, messages `messages/<service>.<method>-<what
 `options/<what>.json` the JSON within some of them.
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ from tritonclient.grpc import service_pb2
 
 from semblance.v1.catalog_pb2 import GetRequest, ListRequest, PutRequest
 from semblance.v1.item_pb2 import Box, Comparison, Filter, FilterList, Item, ItemImage, Value
+from semblance.v1.release_pb2 import (
+    ActivateReleaseRequest,
+    CanaryRequest,
+    CanaryShare,
+    CreateReleaseRequest,
+    GetReleaseRequest,
+    IndexParameters,
+    ShadowRequest,
+)
 from semblance.v1.search_pb2 import SearchOptions, SearchRequest
 
 HERE = Path(__file__).parent
@@ -343,6 +353,34 @@ def catalog_messages() -> Iterator[tuple[str, bytes]]:
     yield "Count-unknown", b"\xfa\x01\x03abc"
 
 
+def release_messages() -> Iterator[tuple[str, bytes]]:
+    index = IndexParameters(m=2048, ef_construction=2**31 - 1, ef=32_768)
+    whole = CreateReleaseRequest(release_id="night_2026", detector=2**32 - 1, embedder=1, index=index, keep_index=True)
+    yield "Create-whole", _message(whole)
+    yield "Create-index", _message(CreateReleaseRequest(index=IndexParameters(m=1, ef_construction=2**31, ef=32_769)))
+    for name, release_id in (
+        ("path", "../../r1"),
+        ("collection", "r1; drop"),
+        ("control", "r\0\n"),
+        ("long", "r" * 9000),
+    ):
+        yield f"Create-id-{name}", _message(CreateReleaseRequest(release_id=release_id))
+        yield f"Get-id-{name}", _message(GetReleaseRequest(release_id=release_id))
+    for name, percent in (("nan", math.nan), ("infinite", -math.inf), ("tiny", 5e-324), ("over", 100.0000001)):
+        yield f"Canary-{name}", _message(CanaryRequest(release_id="r1", share=CanaryShare(percent=percent)))
+        yield f"Shadow-{name}", _message(ShadowRequest(release_id="r1", percent=percent))
+    callers = [f"caller-{number}" for number in range(101)]
+    yield "Canary-callers", _message(CanaryRequest(release_id="r1", share=CanaryShare(callers=callers)))
+    yield "Canary-strange", _message(CanaryRequest(release_id="r1", share=CanaryShare(callers=["", "a\0", "\u202e"])))
+    for name, requirement in (
+        ("plain", "overlap@10>=0.8, p99_ratio<=1.3"),
+        ("unknown", "overlap@10>=0.8; import os"),
+        ("digits", "overlap@10>=" + "9" * 5000),
+        ("commas", "," * 30_000),
+    ):
+        yield f"Activate-{name}", _message(ActivateReleaseRequest(release_id="r2", require=[requirement]))
+
+
 def options() -> dict[str, bytes]:
     """KServe's JSON."""
     return {
@@ -405,6 +443,7 @@ def main() -> None:
     write(IMAGES, {"empty.jpg": b"", "signature-only.jpg": SOI, "signature-only.png": PNG, **dict(images)})
     messages = {f"SearchService.Search-{name}.bin": data for name, data in search_messages()}
     messages |= {f"CatalogService.{name}.bin": data for name, data in catalog_messages()}
+    messages |= {f"ReleaseService.{name}.bin": data for name, data in release_messages()}
     messages |= {f"GRPCInferenceService.ModelInfer-{name}.bin": data for name, data in infer_messages()}
     write(MESSAGES, messages)
     write(OPTIONS, {f"{name}.json": text for name, text in options().items()})
