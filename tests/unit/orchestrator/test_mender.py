@@ -5,7 +5,7 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -71,7 +71,8 @@ async def test_the_mender_of_a_replaced_collection_takes_no_item_from_the_next(s
     await stores.metadata.unsettle(RELEASE.collection, [f"i{number}" for number in range(5)])
     await stores.registry.replace_collection("other")
     await stores.metadata.enlist("other")
-    moment = datetime.now(UTC)
+    # What was enlisted may have this very moment.
+    moment = datetime.now(UTC) + timedelta(microseconds=1)
     stores.models.requests.clear()
     async with mending(stores):
         # The detector's and the embedder's for each item, and more than one round of them.
