@@ -1,6 +1,7 @@
 """Releases are built, switched and retired while the service is used."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from semblance.client import (
     SemblanceError,
     WrongStateError,
 )
-from semblance.orchestrator import bootstrap, follower, keeper
+from semblance.orchestrator import bootstrap, follower, keeper, verification
 from semblance.orchestrator.adapters.manifests import FileModelRepository
 from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.orchestrator.release import ModelVersion, ReleaseState, Tensor
@@ -53,6 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         (follower, "FOLLOW_SECONDS", 0.01),
         (bootstrap, "FOLLOW_SECONDS", 0.01),
         (follower, "APPEAR_SECONDS", 0.05),
+        (verification, "SECOND_LOOK", 0.01),
     ):
         monkeypatch.setattr(module, name, seconds)
 
@@ -245,6 +247,70 @@ async def test_an_item_that_cannot_be_indexed_keeps_a_release_from_being_ready(
     with pytest.raises(WrongStateError, match="building"):
         await client.releases.activate("r2")
     world.images.images[lost] = file
+
+    async def is_ready() -> bool:
+        return (await client.releases.get("r2")).state == "ready"
+
+    await until(is_ready)
+
+
+async def stays_building(client: AsyncClient) -> None:
+    """For as many looks of the keeper as make it sure."""
+    limit = time.monotonic() + 50 * keeper.POLL_SECONDS
+    while time.monotonic() < limit:
+        assert (await client.releases.get("r2")).state == "building"
+        await asyncio.sleep(0.005)
+
+
+async def test_a_release_whose_models_are_loaded_already_is_not_ready_before_its_items_are_indexed(
+    client: AsyncClient, world: World
+) -> None:
+    async with held(world):
+        release = await client.releases.create(NewRelease(m=8))
+        await stays_building(client)
+        assert not rows(world, release.collection)
+
+    async def is_ready() -> bool:
+        return (await client.releases.get("r2")).state == "ready"
+
+    await until(is_ready)
+    assert rows(world, release.collection) == rows(world, await collection_of(world, "r1"))
+
+
+async def test_a_keeper_that_lost_its_lease_forgets_how_far_a_build_was(
+    client: AsyncClient, world: World, models: dict[str, ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed before was put behind the others, as if it had changed later."""
+    infer, lease = world.models.infer, world.registry.lease
+
+    async def failing(model: ModelVersion, batch: Any, timeout: float) -> Any:
+        if model == models["embedder"]:
+            raise DependencyUnavailable("it is broken")
+        return await infer(model, batch, timeout)
+
+    async def refused(*_: object) -> bool:
+        return False
+
+    async def says_why() -> bool:
+        progress = (await client.releases.get("r2")).progress
+        return progress is not None and "can't be indexed" in progress.problem
+
+    async def somebody_keeps() -> bool:
+        return any(each.keeper for each in await world.registry.present(follower.PRESENT_SECONDS))
+
+    async def nobody_keeps() -> bool:
+        return not await somebody_keeps()
+
+    monkeypatch.setattr(world.models, "infer", failing)
+    await client.releases.create(NEW_EMBEDDER)
+    await until(says_why)
+    monkeypatch.setattr(world.registry, "lease", refused)
+    await until(nobody_keeps)
+    async with held(world):
+        monkeypatch.setattr(world.models, "infer", infer)
+        monkeypatch.setattr(world.registry, "lease", lease)
+        await until(somebody_keeps)
+        await stays_building(client)
 
     async def is_ready() -> bool:
         return (await client.releases.get("r2")).state == "ready"

@@ -129,6 +129,8 @@ class Keeper:
         tasks = [*self._work, *(task for _, _, task in self._menders.values())]
         self._work = []
         self._menders.clear()
+        # What failed since then, and was put behind the others, only the menders knew.
+        self._since.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -250,9 +252,9 @@ class Keeper:
     # Builds
 
     async def _build(self, releases: Sequence[Registered]) -> None:
-        await asyncio.gather(*(self._build_one(each) for each in releases if each.state is ReleaseState.BUILDING))
-        # The active one may have got a new collection.
+        # Before anything is built: what is enlisted changes then. The active one may have got a new collection.
         await self._enlist(each.release.collection for each in releases if each.state in LIVE)
+        await asyncio.gather(*(self._build_one(each) for each in releases if each.state is ReleaseState.BUILDING))
 
     async def _build_one(self, registered: Registered) -> None:
         release = registered.release
