@@ -13,7 +13,7 @@ from pymilvus import MilvusClient
 
 from semblance.orchestrator.adapters.images import FileImageStore
 from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, SqlRegistry
-from semblance.orchestrator.adapters.milvus import MilvusIndex
+from semblance.orchestrator.adapters.milvus import GRPC_OPTIONS, MilvusIndex
 from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.catalog import row_key
@@ -95,7 +95,8 @@ class Collections:
         return [f"{release_id}: {complaint}" for complaint in sorted(complaints)]
 
     def rows(self, release: Release) -> Sequence[Any]:
-        client = MilvusClient(self.milvus_uri, timeout=TIMEOUT)
+        # Milvus Lite turns away who pings it as often as the client does by default.
+        client = MilvusClient(self.milvus_uri, timeout=TIMEOUT, dedicated=True, grpc_options=GRPC_OPTIONS)
         try:
             found: Sequence[Any] = client.query(
                 release.collection,
