@@ -7,6 +7,7 @@ suppresses boxes or normalises vectors, and stays in fp32.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 
@@ -27,6 +28,7 @@ WEIGHTY = {"Conv", "Gemm", "MatMul"}
 def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]]:
     """Names of nodes by block, in the graph's order.
 
+    Modules that hold all weights, one within another, are not told apart: the first level is the one within them.
     A block is a module of the network's first level (`model.4`) or of its second (`layer1.0`); a YOLO head has one for
     each branch and scale (`model.22/cv2.0`). Modules without weights belong to the block before them.
 
@@ -35,6 +37,8 @@ def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]
     """
     scopes = {node.name: node.name.split("/")[1:-1] for node in model.graph.node if node.name}
     network = {name: scope[1:] for name, scope in scopes.items() if scope[:1] == [NETWORK[contract.model]]}
+    weighty = {node.name for node in model.graph.node if node.op_type in WEIGHTY}
+    network = _unwrapped(network, weighty)
     blocks: dict[str, list[str]] = defaultdict(list)
     head = max((_number(scope[0]) for scope in network.values() if scope), default=-1)
     for name, scope in network.items():
@@ -45,12 +49,13 @@ def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]
             # A sequence repeats its name in those of its members: layer1/layer1.0.
             nested = len(scope) > 1 and scope[1].startswith(f"{scope[0]}.")
             blocks[scope[1] if nested else scope[0]].append(name)
+        elif name in weighty:
+            blocks[NETWORK[contract.model]].append(name)
     if not blocks:
         raise ContractError(
             f"the graph has no nodes named /{NETWORK[contract.model]}/…, so its layers can't be told from what decodes "
             "their output. Export the weights with `semblance export`."
         )
-    weighty = {node.name for node in model.graph.node if node.op_type in WEIGHTY}
     whole: dict[str, list[str]] = {}
     for block, names in blocks.items():
         if whole and weighty.isdisjoint(names):
@@ -58,6 +63,14 @@ def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]
         else:
             whole[block] = names
     return whole
+
+
+def _unwrapped(scopes: dict[str, list[str]], weighty: set[str]) -> dict[str, list[str]]:
+    """Scopes of nodes without the modules around all nodes with weights, as where a network only holds another."""
+    holders = [scope[:-1] for name, scope in scopes.items() if name in weighty]
+    wrapper = os.path.commonprefix(holders)
+    depth = len(wrapper)
+    return {name: scope[depth:] if scope[:depth] == wrapper else scope for name, scope in scopes.items()}
 
 
 def _number(module: str) -> int:

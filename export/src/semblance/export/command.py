@@ -95,9 +95,16 @@ def detector(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A state dict of torchvision's resnet50.  [default: the official ImageNet weights]",
 )
+@click.option(
+    "--module",
+    metavar="PACKAGE.MODULE:FACTORY",
+    help="A network of your own: what this callable returns, a torch.nn.Module. It is imported, the current directory "
+    "first, and run.",
+)
 @export_options(EMBEDDER)
 def embedder(
     weights: Path | None,
+    module: str | None,
     random_seed: int | None,
     max_batch_size: int,
     precision: Precision,
@@ -110,17 +117,24 @@ def embedder(
     version: int | None,
     output: Path | None,
 ) -> None:
-    """Export a ResNet-50 embedder."""
-    if weights is not None and random_seed is not None:
-        raise click.UsageError("--weights and --random-seed exclude each other")
+    """Export an embedder: ResNet-50, or a network of your own.
+
+    That of --module maps FP32 [B,3,224,224], RGB normalised as torchvision's ImageNet weights are, to FP32 [B,dim].
+    """
+    if sum(given is not None for given in (weights, module, random_seed)) > 1:
+        raise click.UsageError("--weights, --module and --random-seed exclude each other")
+    if module is not None and int8_weights:
+        raise click.UsageError("--int8-weights is for ResNet-50; --module goes with --precision and --project")
     reduction = Reduction(precision, calibrate, project, whiten)
     check_storage(int8_weights, reduction)
     with refusals(), shown_progress() as report, delivery(repository, version, output) as deliver:
-        from semblance.export import conversion
+        from semblance.export import backbone, conversion
         from semblance.export import embedder as embedders
 
         report("loading the weights", 0, 1)
-        if random_seed is not None:
+        if module is not None:
+            source = backbone.load(module)
+        elif random_seed is not None:
             source = embedders.random(random_seed)
         else:
             source = embedders.official() if weights is None else embedders.load(weights)

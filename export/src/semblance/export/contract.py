@@ -67,5 +67,5 @@ CONTRACTS: dict[str, Contract] = {contract.model: contract for contract in (DETE
 
 
 def embedder_of(dims: int) -> Contract:
-    """The contract of an embedder whose vectors are projected to `dims` numbers."""
+    """The contract of an embedder whose vectors have `dims` numbers."""
     return replace(EMBEDDER, output=replace(EMBEDDER.output, dims=(dims,)))

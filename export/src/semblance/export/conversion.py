@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from semblance.export import gate, golden, graph, manifest
-from semblance.export.contract import DETECTOR, EMBEDDER, OPSET, Contract
+from semblance.export.contract import DETECTOR, OPSET, Contract
 from semblance.export.detector import Detector, Thresholds
 from semblance.export.embedder import Embedder
 from semblance.export.gallery import Gallery
@@ -50,13 +50,13 @@ def convert_embedder(embedder: Embedder, gallery: Gallery, *, store_int8: bool, 
     exported = embedder.rounded() if store_int8 else embedder
     progress("tracing the network", 0, 1)
     model = embedder.graph(store_int8=store_int8)
-    graph.check(model, EMBEDDER)
+    graph.check(model, embedder.contract)
     parity = gate.check_embedder(exported, model, gallery, gate.MIN_COSINE, progress)
     if store_int8:
         parity.figures |= gate.check_rounded_embedder(embedder, exported, gallery, progress)
         parity.bounds["rounding_min_cosine"] = gate.MIN_COSINE_REDUCED
-    described = _describe(EMBEDDER, embedder.source, parity, store_int8, (*TOOLS, "torchvision"))
-    return Package(model, described, golden.record(model, EMBEDDER, gallery.pixels, progress))
+    described = _describe(embedder.contract, embedder.source, parity, store_int8, (*TOOLS, "torchvision"))
+    return Package(model, described, golden.record(model, embedder.contract, gallery.pixels, progress))
 
 
 def _describe(

@@ -15,7 +15,7 @@ from torchvision.models import ResNet50_Weights, resnet50
 from torchvision.transforms.functional import normalize, to_tensor
 
 from semblance.export import folding, gallery, int8_weights, tracing
-from semblance.export.contract import CROP_SIZE, EMBEDDER
+from semblance.export.contract import CROP_SIZE, EMBEDDING_SIZE, Contract, embedder_of
 from semblance.export.errors import WeightsError
 from semblance.export.weights import Source, file_source, random_source, seeded, settle_batch_norms
 
@@ -28,25 +28,30 @@ OFFICIAL = ResNet50_Weights.IMAGENET1K_V2
 
 @dataclass(frozen=True)
 class Embedder:
-    """A trunk in evaluation mode: FP32 [B,3,224,224], normalised as ImageNet's, to FP32 [B,2048]."""
+    """A trunk in evaluation mode: FP32 [B,3,224,224], normalised as ImageNet's, to FP32 [B,dims]."""
 
     trunk: torch.nn.Module
     source: Source
+    dims: int = EMBEDDING_SIZE
+
+    @property
+    def contract(self) -> Contract:
+        return embedder_of(self.dims)
 
     def embed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The L2-normalised vector [2048] of one picture, UINT8 [224,224,3] RGB, by torchvision's transforms."""
+        """The L2-normalised vector [dims] of one picture, UINT8 [224,224,3] RGB, by torchvision's transforms."""
         with torch.no_grad():
-            vector = self.trunk(normalize(to_tensor(picture), MEAN, DEVIATION)[None])
+            vector = self.trunk(prepared(picture)[None])
             return np.asarray(torch.nn.functional.normalize(vector)[0], dtype=np.float32)
 
     def rounded(self) -> Embedder:
         """The same embedder with batch norms folded and the weights that int8 storage keeps."""
-        return Embedder(folding.round_convolutions(folding.fold_batch_norms(self.trunk)), self.source)
+        return Embedder(folding.round_convolutions(folding.fold_batch_norms(self.trunk)), self.source, self.dims)
 
     def graph(self, *, store_int8: bool) -> onnx.ModelProto:
-        """The whole embedder: UINT8 [B,224,224,3] to FP32 [B,2048]."""
-        model = tracing.trace(_Graph(self.trunk).eval(), EMBEDDER, [EMBEDDER.output.name])
-        tracing.declare_output(model, EMBEDDER)
+        """The whole embedder: UINT8 [B,224,224,3] to FP32 [B,dims]."""
+        model = tracing.trace(_Graph(self.trunk).eval(), self.contract, [self.contract.output.name])
+        tracing.declare_output(model, self.contract)
         if store_int8:
             int8_weights.store(model)
         return model
@@ -62,6 +67,12 @@ class _Graph(torch.nn.Module):  # type: ignore[misc]  # the checks run without t
     def forward(self, crop: torch.Tensor) -> torch.Tensor:
         pixels = crop.permute(0, 3, 1, 2).float()
         return torch.nn.functional.normalize(self.trunk((pixels - self.mean) / self.deviation))
+
+
+def prepared(picture: NDArray[np.uint8]) -> torch.Tensor:
+    """FP32 [3,224,224], by torchvision's transforms, of UINT8 [224,224,3] RGB."""
+    tensor: torch.Tensor = normalize(to_tensor(picture), MEAN, DEVIATION)
+    return tensor
 
 
 def official() -> Embedder:
@@ -100,7 +111,7 @@ def random(seed: int) -> Embedder:
         trunk = resnet50()
     trunk.fc = torch.nn.Identity()
     pictures = gallery.drawn(8, CROP_SIZE).pixels
-    settle_batch_norms(trunk, torch.stack([normalize(to_tensor(picture), MEAN, DEVIATION) for picture in pictures]))
+    settle_batch_norms(trunk, torch.stack([prepared(picture) for picture in pictures]))
     return Embedder(trunk, random_source("torchvision/resnet50", seed, trunk))
 
 

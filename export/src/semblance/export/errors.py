@@ -8,7 +8,7 @@ class ExportError(Exception):
 
 
 class WeightsError(ExportError):
-    """The weights are missing, unreachable, or not of the network they should be of."""
+    """The weights are missing, unreachable, or not of the network they should be of; or the network is unfit."""
 
 
 class ContractError(ExportError):
@@ -25,3 +25,8 @@ class DigestMismatch(ExportError):
 
 class VersionExists(ExportError):
     """The version is there already; a published version never changes."""
+
+
+def summary(error: BaseException) -> str:
+    """The type and the first line of an error from elsewhere, to be part of a message of ours."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

@@ -20,7 +20,7 @@ from semblance.export.detector import Detector, Thresholds
 from semblance.export.embedder import Embedder
 from semblance.export.errors import GateFailed
 from semblance.export.gallery import Gallery
-from semblance.export.session import Progress, open_session
+from semblance.export.session import Progress, answer, open_session
 
 MIN_IOU = boxes.SAME
 MAX_SCORE_DIFFERENCE = boxes.TIE
@@ -173,13 +173,12 @@ def _embed(embedder: Embedder, gallery: Gallery, progress: Progress) -> NDArray[
 def _places(model: onnx.ModelProto, gallery: Gallery, progress: Progress) -> Iterator[_Place]:
     """Every batch size, each on the next pictures, around and around; no batch has a picture twice."""
     session = open_session(model)
-    name = session.get_inputs()[0].name
     count = len(gallery.pixels)
     start, done = 0, 0
     for size in range(1, count + 1):
         progress(f"ONNX Runtime, batch of {size}", done, count * (count + 1) // 2)
         pictures = np.arange(start, start + size) % count
-        outputs = session.run(None, {name: gallery.pixels[pictures]})[0]
+        outputs = answer(session, gallery.pixels[pictures])
         yield from (_Place(int(picture), size, output) for picture, output in zip(pictures, outputs, strict=True))
         start, done = (start + size) % count, done + size
 

@@ -7,6 +7,7 @@ usually have; weights are INT8 with one scale an output channel. Unsigned activa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
+from semblance.export.errors import ExportError
+
 # Kinds of nodes that have integer kernels, or only move numbers. Others (softmax, means) stay in fp32 inside a block:
 # above all the mean over a picture's places, whose 2048 numbers are the vector.
 OPERATORS = ("Add", "Concat", "Conv", "MaxPool", "Mul", "Relu", "Resize", "Sigmoid", "Slice", "Split")
@@ -22,6 +25,24 @@ OPERATORS = ("Add", "Concat", "Conv", "MaxPool", "Mul", "Relu", "Resize", "Sigmo
 # Ranges are the mean of those of small batches. The least and greatest values of all would be those of one odd picture,
 # and every other would use half of the integers.
 CALIBRATION_BATCH = 4
+
+# Transformers and ConvNeXt have some hundredths of their weights in convolutions, VGG an eighth and most of its work.
+LEAST_CONVOLVED = 0.1
+
+
+def check_convolved(model: onnx.ModelProto) -> None:
+    """Raises ExportError: convolutions hold so few of the weights that int8 would change next to nothing."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    held = {"Conv": 0, "Gemm": 0, "MatMul": 0}
+    for node in model.graph.node:
+        if node.op_type in held:
+            held[node.op_type] += sum(sizes.get(name, 0) for name in node.input)
+    share = held["Conv"] / max(sum(held.values()), 1)
+    if share < LEAST_CONVOLVED:
+        raise ExportError(
+            f"int8 computes convolutions in integers, and they hold {share:.1%} of this network's weights (at least "
+            f"{LEAST_CONVOLVED:.0%} expected): it would stay what it is. --precision fp16 and --project work."
+        )
 
 
 class Quantiser:

@@ -73,8 +73,11 @@ def reduce(package: Package, precision: Precision, pictures: Gallery, progress: 
     int8 is learnt from one half of the pictures, which also say what blocks stay in fp32. The other half judges.
 
     Raises:
+        ExportError: int8 would leave nearly all of the network in fp32.
         GateFailed: it loses more than it may.
     """
+    if precision == "int8":
+        int8.check_convolved(package.model)
     searching, judging = _judges(package, precision, pictures, progress)
     blocks = blocks_of(package.model, package.contract)
     kept: list[str] = []

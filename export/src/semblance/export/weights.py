@@ -25,12 +25,16 @@ def file_source(path: Path, description: str | None = None) -> Source:
 
 
 def random_source(architecture: str, seed: int, network: torch.nn.Module) -> Source:
+    return state_source(f"{architecture}, random seed {seed}", network)
+
+
+def state_source(description: str, network: torch.nn.Module) -> Source:
     """The source of weights without a file: the digest is of the state dict's names and bytes, in order of name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return Source(f"{architecture}, random seed {seed}", digest.hexdigest())
+    return Source(description, digest.hexdigest())
 
 
 @contextmanager
