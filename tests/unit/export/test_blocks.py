@@ -45,6 +45,21 @@ def test_what_has_no_weights_belongs_to_the_block_before_it() -> None:
     }
 
 
+def test_modules_around_the_whole_network_are_looked_into() -> None:
+    first, second = "/trunk/net/trunk/conv1/Conv", "/trunk/net/trunk/layer1/layer1.0/conv1/Conv"
+    assert blocks(EMBEDDER, first, second, "/trunk/pool/MaxPool") == {
+        "conv1": [first],
+        "layer1.0": [second, "/trunk/pool/MaxPool"],
+    }
+
+
+def test_layers_that_are_no_modules_are_a_block() -> None:
+    assert blocks(EMBEDDER, "/trunk/Conv", "/trunk/Conv_1/Conv", "/trunk/Flatten") == {
+        "trunk": ["/trunk/Conv"],
+        "Conv_1": ["/trunk/Conv_1/Conv"],
+    }
+
+
 def test_a_graph_from_elsewhere_is_refused() -> None:
     with pytest.raises(ContractError, match="no nodes named /trunk/"):
         blocks(EMBEDDER, "Conv_1")

@@ -7,9 +7,9 @@ suppresses boxes or normalises vectors, and stays in fp32.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
+from itertools import takewhile
 
 import onnx
 
@@ -68,7 +68,7 @@ def blocks_of(model: onnx.ModelProto, contract: Contract) -> dict[str, list[str]
 def _unwrapped(scopes: dict[str, list[str]], weighty: set[str]) -> dict[str, list[str]]:
     """Scopes of nodes without the modules around all nodes with weights, as where a network only holds another."""
     holders = [scope[:-1] for name, scope in scopes.items() if name in weighty]
-    wrapper = os.path.commonprefix(holders)
+    wrapper = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*holders, strict=False))]
     depth = len(wrapper)
     return {name: scope[depth:] if scope[:depth] == wrapper else scope for name, scope in scopes.items()}
 

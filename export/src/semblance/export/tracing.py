@@ -27,6 +27,8 @@ def trace(module: torch.nn.Module, contract: Contract, output_names: Sequence[st
     with warnings.catch_warnings(), torch.no_grad(), _plain_attention():
         # The TorchScript exporter writes opset 17, which the oldest runtime we serve on reads; torch.export's does not.
         warnings.simplefilter("ignore")
+        # Of a refused network it prints the graph, screens before the error. There is no public switch.
+        torch._C._jit_set_onnx_log_enabled(False)
         try:
             torch.onnx.export(
                 module,
@@ -50,7 +52,7 @@ def trace(module: torch.nn.Module, contract: Contract, output_names: Sequence[st
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Attention in single operations: the fused one of evaluation mode, PyTorch's fast path, has no ONNX counterpart."""
+    """Attention in single operations: the fused one of evaluation mode, PyTorch's fast path, is not in ONNX."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
