@@ -232,4 +232,24 @@ def test_int8_of_a_network_of_matrix_products_is_refused(write: Write, tmp_path:
         "--module", f"{name}:factory", "--precision", "int8", "--calibrate", photos, "--output", tmp_path / "exported"
     )
     assert "convolutions" in said
-    assert "--precision fp16 and --project work" in said
+    assert "--project works" in said
+
+
+def test_fp16_that_crashes_onnx_runtime_is_refused(write: Write, tmp_path: Path, photos: Path) -> None:
+    """Once ONNX Runtime bears this network, `fp16.check_loads` has nothing left to catch."""
+    name = write(
+        """
+from torchvision.models import VisionTransformer
+
+def factory():
+    torch.manual_seed(0)
+    network = VisionTransformer(224, 32, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
+    network.heads = nn.Identity()
+    return network
+"""
+    )
+    said = refusal(
+        "--module", f"{name}:factory", "--precision", "fp16", "--calibrate", photos, "--output", tmp_path / "exported"
+    )
+    assert "can't load this network in fp16" in said
+    assert not (tmp_path / "exported").exists()

@@ -7,17 +7,52 @@ offsets moved by several. This one rounds only what the chosen nodes read and gi
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from semblance.export.contract import MODEL_FILE
+from semblance.export.errors import GateFailed
 
 # Inputs that the operator's definition fixes to fp32: Resize's region and scales.
 FIXED_INPUTS = {"Resize": (1, 2)}
 
 # The type that they give is an attribute.
 TYPED = {"Cast", "Constant", "ConstantOfShape"}
+
+LOAD = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+LOAD_SECONDS = 120
+
+
+def check_loads(model: onnx.ModelProto) -> None:
+    """Loads a graph in a process of its own: a defect of ONNX Runtime's CPU provider crashes whoever loads some.
+
+    Seen in 1.24 and 1.32: its fusion of shared fp16 constants, at the level that servers use, ends in a segmentation
+    fault on torchvision's vit_b_16. Triton on a CPU would end so too.
+
+    Raises:
+        GateFailed: the process crashed, or did not come to an end in two minutes.
+    """
+    with tempfile.TemporaryDirectory(prefix="semblance-fp16-") as folder:
+        file = Path(folder) / MODEL_FILE
+        onnx.save(model, file)
+        try:
+            command = [sys.executable, "-c", LOAD, str(file)]
+            ended = subprocess.run(command, capture_output=True, timeout=LOAD_SECONDS, check=False).returncode
+        except subprocess.TimeoutExpired:
+            ended = None
+    if ended != 0:
+        how = f"did not load it in {LOAD_SECONDS} s" if ended is None else f"ended with {ended}"
+        raise GateFailed(
+            f"ONNX Runtime's CPU provider can't load this network in fp16: a process that tried {how}. It has a defect "
+            "on some transformers, and would end a Triton on a CPU so. Serve the network in fp32; --project works."
+        )
 
 
 def halve(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:

@@ -41,7 +41,8 @@ def check_convolved(model: onnx.ModelProto) -> None:
     if share < LEAST_CONVOLVED:
         raise ExportError(
             f"int8 computes convolutions in integers, and they hold {share:.1%} of this network's weights (at least "
-            f"{LEAST_CONVOLVED:.0%} expected): it would stay what it is. --precision fp16 and --project work."
+            f"{LEAST_CONVOLVED:.0%} expected): it would stay what it is. Leave it in fp32, or "
+            "try --precision fp16; --project works."
         )
 
 

@@ -84,6 +84,7 @@ def reduce(package: Package, precision: Precision, pictures: Gallery, progress: 
     if precision == "fp16":
         progress("rounding to fp16", 0, 1)
         model = fp16.halve(package.model, [node for nodes in blocks.values() for node in nodes])
+        fp16.check_loads(model)
     else:
         with tempfile.TemporaryDirectory(prefix="semblance-int8-") as folder:
             progress("ranges of activations", 0, 1)
