@@ -231,8 +231,29 @@ async def test_says_which_were_unsettled_before_a_moment(store: MetadataStore) -
     assert await store.unsettled(HERE, 10, moment) == [("old", revision)]
     assert await store.count_unsettled(HERE, moment) == 1
     await store.postpone(HERE, "old", revision)
-    assert await store.count_unsettled(HERE, moment) == 0
-    assert await store.count_unsettled(HERE, datetime.now(UTC) + timedelta(seconds=1)) == 2
+    # It was changed before all the same.
+    assert await store.count_unsettled(HERE, moment) == 1
+    assert await store.unsettled(HERE, 10, moment) == []
+    assert await store.count_due(HERE, moment) == 0
+    for count in (store.count_unsettled, store.count_due):
+        assert await count(HERE, datetime.now(UTC) + timedelta(seconds=1)) == 2
+
+
+async def test_a_change_takes_a_postponed_item_its_turn_anew(store: MetadataStore) -> None:
+    first, second = [(await store.write(item(name))).revision for name in ("first", "second")]
+    await store.postpone(HERE, "first", first)
+    third = (await store.write(item("third"))).revision
+    await store.postpone(HERE, "third", third)
+    again = (await store.write(item("first"))).revision
+    assert await store.unsettled(HERE, 10) == [("second", second), ("third", third), ("first", again)]
+
+
+async def test_counts_the_items(store: MetadataStore) -> None:
+    assert await store.count_items() == 0
+    for name in ("a", "b", "a"):
+        await store.write(item(name))
+    await store.remove("b")
+    assert await store.count_items() == 1
 
 
 async def test_unsettles_what_the_index_was_found_to_disagree_about(store: MetadataStore) -> None:
@@ -275,17 +296,17 @@ async def test_another_collection_unsettles_every_item(stores: Stores) -> None:
     assert [item_id for item_id, _ in await store.unsettled(ELSEWHERE, 10)] == names[:-1]
 
 
-async def test_what_was_written_to_another_collection_is_not_settled(stores: Stores) -> None:
+async def test_what_was_written_to_a_replaced_collection_is_not_settled_in_the_next(stores: Stores) -> None:
     store = stores.metadata
     late = (await store.write(item("late"))).revision
     await stores.registry.replace_collection(ELSEWHERE)
     await store.enlist(ELSEWHERE)
     moment = moment_after()
-    assert not await store.settle(HERE, "late", late)
+    assert await store.settle(HERE, "late", late)
     assert await store.count_unsettled(ELSEWHERE, moment) == 1
     assert await store.unsettled(ELSEWHERE, 10) == [("late", late)]
     assert await store.settle(ELSEWHERE, "late", late)
-    assert not await store.settle(HERE, "late", late)
+    assert await store.settle(HERE, "late", late)
     assert not await store.unsettled(ELSEWHERE, 10)
 
 

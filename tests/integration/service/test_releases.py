@@ -19,9 +19,9 @@ from semblance.client import (
     SemblanceError,
     WrongStateError,
 )
-from semblance.orchestrator import bootstrap, follower, keeper, verification
+from semblance.orchestrator import bootstrap, follower, keeper, releases, verification
 from semblance.orchestrator.adapters.manifests import FileModelRepository
-from semblance.orchestrator.errors import DependencyUnavailable
+from semblance.orchestrator.errors import DependencyUnavailable, InvalidImage
 from semblance.orchestrator.release import ModelVersion, ReleaseState, Tensor
 from semblance.orchestrator.testing import example_release
 from tests.integration.service.world import (
@@ -254,11 +254,11 @@ async def test_an_item_that_cannot_be_indexed_keeps_a_release_from_being_ready(
     await until(is_ready)
 
 
-async def stays_building(client: AsyncClient) -> None:
+async def stays_building(client: AsyncClient, release_id: str = "r2") -> None:
     """For as many looks of the keeper as make it sure."""
     limit = time.monotonic() + 50 * keeper.POLL_SECONDS
     while time.monotonic() < limit:
-        assert (await client.releases.get("r2")).state == "building"
+        assert (await client.releases.get(release_id)).state == "building"
         await asyncio.sleep(0.005)
 
 
@@ -277,10 +277,9 @@ async def test_a_release_whose_models_are_loaded_already_is_not_ready_before_its
     assert rows(world, release.collection) == rows(world, await collection_of(world, "r1"))
 
 
-async def test_a_keeper_that_lost_its_lease_forgets_how_far_a_build_was(
+async def test_a_keeper_that_gets_its_lease_again_makes_nothing_ready_that_is_not(
     client: AsyncClient, world: World, models: dict[str, ModelVersion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What failed before was put behind the others, as if it had changed later."""
     infer, lease = world.models.infer, world.registry.lease
 
     async def failing(model: ModelVersion, batch: Any, timeout: float) -> Any:
@@ -316,6 +315,105 @@ async def test_a_keeper_that_lost_its_lease_forgets_how_far_a_build_was(
         return (await client.releases.get("r2")).state == "ready"
 
     await until(is_ready)
+
+
+async def test_a_ready_release_is_not_activated_without_what_can_not_be_indexed(
+    client: AsyncClient, world: World, models: dict[str, ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "SETTLE_SECONDS", 0.2)
+    await ready(client, NEW_EMBEDDER)
+    infer = world.models.infer
+
+    async def failing(model: ModelVersion, batch: Any, timeout: float) -> Any:
+        if model == models["embedder"]:
+            raise InvalidImage("it is broken")
+        return await infer(model, batch, timeout)
+
+    monkeypatch.setattr(world.models, "infer", failing)
+    await client.put_item(NewItem("blue", [BLUE_PHOTO]))
+    with pytest.raises(WrongStateError, match="1 items that were changed before are not in its collection"):
+        await client.releases.activate("r2")
+    monkeypatch.setattr(world.models, "infer", infer)
+    monkeypatch.setattr(releases, "SETTLE_SECONDS", PATIENCE)
+    assert (await client.releases.activate("r2")).active.release_id == "r2"
+    assert (await client.search(BLUE_PHOTO)).objects[0].hits[0].item_id == "blue"
+
+
+async def test_a_broken_version_of_a_ready_release_keeps_no_other_out(
+    client: AsyncClient, world: World, models: dict[str, ModelVersion]
+) -> None:
+    await ready(client, NEW_DETECTOR)
+    world.models.published.remove(models["detector"])
+    # Triton restarts.
+    world.models.models.clear()
+
+    async def served() -> bool:
+        try:
+            return (await client.search(RED_PHOTO)).release == "r1"
+        except SemblanceError:
+            return False
+
+    await until(served)
+    world.models.published.add(models["detector"])
+
+    async def back() -> bool:
+        return models["detector"] in world.models.models
+
+    await until(back)
+
+
+async def test_a_load_that_takes_long_holds_up_no_other_release(
+    client: AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, loaded = world.models.load, asyncio.Event()
+
+    async def slow(name: str, versions: Any, config: str, timeout: float) -> None:
+        if name == "embedder_24":
+            await loaded.wait()
+        await load(name, versions, config, timeout)
+
+    monkeypatch.setattr(world.models, "load", slow)
+    await client.releases.create(NEW_EMBEDDER)
+
+    async def says_why() -> bool:
+        progress = (await client.releases.get("r2")).progress
+        return progress is not None and "is loading embedder_24" in progress.problem
+
+    await until(says_why)
+    await ready(client, NewRelease("r3", detector=2))
+    assert (await client.releases.get("r2")).state == "building"
+    loaded.set()
+
+    async def is_ready() -> bool:
+        return (await client.releases.get("r2")).state == "ready"
+
+    await until(is_ready)
+
+
+async def test_a_version_that_is_being_unloaded_makes_no_release_ready(
+    client: AsyncClient, world: World, models: dict[str, ModelVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ready(client, NEW_DETECTOR)
+    load, unloading, unloaded = world.models.load, asyncio.Event(), asyncio.Event()
+
+    async def slow(name: str, versions: Any, config: str, timeout: float) -> None:
+        if name == "detector" and 2 not in versions:
+            unloading.set()
+            await unloaded.wait()
+        await load(name, versions, config, timeout)
+
+    monkeypatch.setattr(world.models, "load", slow)
+    await client.releases.retire("r2")
+    await unloading.wait()
+    await client.releases.create(NewRelease("r3", detector=2, keep_index=True))
+    await stays_building(client, "r3")
+    unloaded.set()
+
+    async def is_ready() -> bool:
+        return (await client.releases.get("r3")).state == "ready"
+
+    await until(is_ready)
+    assert models["detector"] in world.models.models
 
 
 async def test_a_model_that_was_unloaded_by_hand_comes_back(client: AsyncClient, world: World) -> None:

@@ -171,6 +171,25 @@ async def test_a_metadata_store_that_does_not_answer_is_asked_again(stores: Stor
     assert stores.indexed() == stores.true()
 
 
+async def test_what_does_not_answer_is_said_once_and_not_tried_with_every_item(
+    stores: Stores, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = unhurried(stores)
+    await leave_unsettled(stores, *(f"i{number}" for number in range(40)))
+    stores.models.fail(*[DOWN] * 1000)
+    for _ in range(3):
+        before = len(stores.models._failures)
+        assert not await made.round()
+        assert before - len(stores.models._failures) <= AT_MODELS
+    assert [each.message for each in caplog.records if each.name == mender.__name__] == [
+        f"items can't be indexed in {RELEASE.collection}, and are tried again: down"
+    ]
+    stores.models.mend()
+    while await made.round():
+        pass
+    assert stores.unsettled() == []
+
+
 async def test_the_rate_is_that_of_the_last_items(stores: Stores) -> None:
     made = unhurried(stores)
     assert made.rate == 0

@@ -58,8 +58,8 @@ async def check_published(model: ModelVersion, release_id: str, repository: Mode
     await repository.verify(model)
 
 
-async def check_served(model: ModelVersion, models: InferenceServer, repository: ModelRepository) -> None:
-    """Raises DependencyUnavailable unless the model is ready, ContractMismatch where its answers are not its own."""
+async def check_ready(model: ModelVersion, models: InferenceServer) -> None:
+    """Raises DependencyUnavailable unless Triton has the model ready."""
     ready = await models.ready_versions(model.name, CALL_TIMEOUT)
     if model.version not in ready:
         has = f"version {', '.join(map(str, ready))}" if ready else "no version"
@@ -67,6 +67,11 @@ async def check_served(model: ModelVersion, models: InferenceServer, repository:
             f"Triton has {has} of {model.name} ready, and {model.version} is needed; it is loaded by itself, unless "
             "that fails: the keeper's log tells"
         )
+
+
+async def check_served(model: ModelVersion, models: InferenceServer, repository: ModelRepository) -> None:
+    """Raises DependencyUnavailable unless the model is ready, ContractMismatch where its answers are not its own."""
+    await check_ready(model, models)
     await models.check(model, CALL_TIMEOUT)
     if golden := await repository.golden(model):
         await compare_golden(models, model, golden, GOLDEN_TIMEOUT)

@@ -7,16 +7,17 @@ drops collections that were discarded. Killed at any moment, another orchestrato
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
-from semblance.orchestrator.activation import CALL_TIMEOUT, check_published, check_served
+from semblance.orchestrator.activation import CALL_TIMEOUT, check_published, check_ready, check_served
 from semblance.orchestrator.catalog import Catalog
-from semblance.orchestrator.errors import ContractMismatch, SemblanceError
-from semblance.orchestrator.follower import PRESENT_SECONDS
+from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, SemblanceError
+from semblance.orchestrator.follower import PRESENT_SECONDS, RECHECK_SECONDS
 from semblance.orchestrator.mender import Mender, Pace
 from semblance.orchestrator.ports import Ports
 from semblance.orchestrator.release import LIVE, ModelVersion, Registered, Release, ReleaseState
@@ -32,6 +33,8 @@ RENEW_SECONDS = 1.0
 POLL_SECONDS = 0.5
 # How long a change may be on its way to the active collection before it is mended, in seconds.
 MEND_SECONDS = 3.0
+# Whose models are loaded first.
+RANKS = ReleaseState.ACTIVE, ReleaseState.READY, ReleaseState.BUILDING
 # Until a load that failed is tried again, at first and at most, in seconds: each one loads the versions anew that are
 # served beside it.
 FIRST_RETRY, LAST_RETRY = 5.0, 300.0
@@ -41,21 +44,18 @@ LOAD_TIMEOUT = 600.0
 
 @dataclass(slots=True)
 class Load:
-    """Of a model into a server: the versions that were last tried, and why they could not be loaded."""
+    """Of a model's version into a server: why it could not be loaded, and when that is tried again."""
 
-    versions: frozenset[int] = frozenset()
     problem: str = ""
     delay: float = 0.0
     again_at: float = 0.0
 
-    def may_try(self, versions: Collection[int]) -> bool:
-        """Whether others than those that failed are to be tried, or enough time has passed."""
-        return self.versions != frozenset(versions) or time.monotonic() >= self.again_at
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.again_at
 
     @contextmanager
-    def trying(self, versions: Collection[int]) -> Iterator[None]:
-        if self.versions != frozenset(versions):
-            self.versions, self.delay = frozenset(versions), 0.0
+    def trying(self) -> Iterator[None]:
         try:
             yield
         except SemblanceError as error:
@@ -79,11 +79,14 @@ class Keeper:
         # Whether any orchestrator serves searches.
         self.searching = False
         self._work: list[asyncio.Task[None]] = []
+        # What may take long, by what it is: nothing waits for it.
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._said: dict[str, str] = {}
         self._menders: dict[str, tuple[Registered, Mender, asyncio.Task[None]]] = {}
-        self._loads: dict[tuple[str, str], Load] = {}
-        # What is building, and was found to be what it names.
+        self._loads: dict[tuple[str, ModelVersion], Load] = {}
+        # What is building, and was found to be what it names; when what was not is looked at again.
         self._prepared: set[Release] = set()
+        self._mismatched: dict[Release, float] = {}
         # What was changed before then is to be in a collection that is built before it is compared.
         self._since: dict[Release, datetime] = {}
 
@@ -126,25 +129,35 @@ class Keeper:
         self._work = [asyncio.create_task(self._repeat(step)) for step in steps]
 
     async def _end(self) -> None:
-        tasks = [*self._work, *(task for _, _, task in self._menders.values())]
+        tasks = [*self._work, *self._tasks.values(), *(task for _, _, task in self._menders.values())]
         self._work = []
-        self._menders.clear()
-        # What failed since then, and was put behind the others, only the menders knew.
-        self._since.clear()
+        for known in (self._tasks, self._menders, self._loads, self._prepared, self._mismatched, self._since):
+            known.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _repeat(self, step: Callable[[Sequence[Registered]], Awaitable[None]]) -> None:
         while True:
-            try:
-                await step(await self._ports.registry.releases())
-                self._said.pop(str(step), None)
-            except SemblanceError as error:
-                self._say(str(step), error)
-            except Exception:
-                log.exception("what the keeper does failed, and is tried again")
+            await self._try(step.__name__, self._look(step))
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _look(self, step: Callable[[Sequence[Registered]], Awaitable[None]]) -> None:
+        await step(await self._ports.registry.releases())
+
+    def _start(self, about: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Nothing where it is under way."""
+        if about not in self._tasks or self._tasks[about].done():
+            self._tasks[about] = asyncio.create_task(self._try(about, work()))
+
+    async def _try(self, about: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+            self._said.pop(about, None)
+        except SemblanceError as error:
+            self._say(about, error)
+        except Exception:
+            log.exception("what the keeper does failed, and is tried again")
 
     def _say(self, about: str, error: Exception) -> None:
         """Once, as long as it stays the same."""
@@ -156,62 +169,36 @@ class Keeper:
 
     async def _serve_models(self, releases: Sequence[Registered]) -> None:
         """Loads what is missing, and unloads what only retired releases named, when no request can be using it."""
-        wanted = models_of(each for each in releases if each.state in LIVE)
-        served = models_of(each for each in releases if each.state in LIVE - {ReleaseState.BUILDING})
+        wanted = ranks(releases)
         drained = datetime.now(UTC) - self._drain
         retired = [each for each in releases if each.state is ReleaseState.RETIRED]
-        draining = models_of(each for each in retired if each.changed_at >= drained)
-        done = models_of(retired)
-        answers = await asyncio.gather(
-            *(
-                self._reconcile(part, name, wanted[name], served[name], draining[name], done[name])
-                for part in self._ports.models
-                for name in {*wanted, *done}
-            ),
-            return_exceptions=True,
-        )
-        if errors := [answer for answer in answers if isinstance(answer, BaseException)]:
-            raise errors[0]
+        used = {*wanted, *models_of(each for each in retired if each.changed_at >= drained)}
+        needless = models_of(retired) - used
+        for part in self._ports.models:
+            for name in {model.name for model in (*wanted, *needless)}:
+                self._start(loading(part, name), partial(self._reconcile, part, name, wanted, needless))
 
     async def _reconcile(
-        self,
-        part: str,
-        name: str,
-        wanted: Collection[ModelVersion],
-        served: Collection[ModelVersion],
-        draining: Collection[ModelVersion],
-        done: Collection[ModelVersion],
+        self, part: str, name: str, wanted: Mapping[ModelVersion, int], needless: Collection[ModelVersion]
     ) -> None:
+        """One load: of what is missing the first that is due, so that one that is broken keeps no other out."""
         ready = set(await self._ports.models[part].ready_versions(name, CALL_TIMEOUT))
-        missing = [model for model in wanted if model.version not in ready]
-        # One that is building, and may be broken, is not to keep others from coming back.
-        missing = [model for model in missing if model in served] or missing
-        needless = {model.version for model in done} - {model.version for model in (*wanted, *draining)}
-        if not missing and not ready & needless:
-            return
-        versions = (ready - needless) | {model.version for model in missing}
-        load = self._loads.setdefault((part, name), Load())
-        if load.may_try(versions):
-            with load.trying(versions):
-                await self._load(part, name, ready, versions, missing)
+        keep = ready - {model.version for model in needless if model.name == name}
+        missing = [model for model in wanted if model.name == name and model.version not in ready]
+        for model in sorted(missing, key=lambda model: (wanted[model], model.version)):
+            load = self._loads.setdefault((part, model), Load())
+            if load.is_due:
+                with load.trying():
+                    await self._ports.repository.verify(model)
+                    await self._load(part, name, ready, {*keep, model.version})
+                return
+        if keep != ready:
+            await self._load(part, name, ready, keep)
 
-    async def _load(
-        self, part: str, name: str, ready: Collection[int], versions: set[int], missing: Collection[ModelVersion]
-    ) -> None:
-        """Raises ContractMismatch where a version is not what was published: that one is not loaded."""
-        changed: list[ContractMismatch] = []
-        for model in missing:
-            try:
-                await self._ports.repository.verify(model)
-            except ContractMismatch as error:
-                changed.append(error)
-                versions = versions - {model.version}
-        if versions != ready:
-            log.info("%s is to serve %s of %s; it served %s", part, sorted(versions), name, sorted(ready))
-            config = await self._ports.repository.config(name)
-            await self._ports.models[part].load(name, versions, config, LOAD_TIMEOUT)
-        if changed:
-            raise changed[0]
+    async def _load(self, part: str, name: str, ready: Collection[int], versions: Collection[int]) -> None:
+        log.info("%s is to serve %s of %s; it served %s", part, sorted(versions), name, sorted(ready))
+        config = await self._ports.repository.config(name)
+        await self._ports.models[part].load(name, versions, config, LOAD_TIMEOUT)
 
     # Collections
 
@@ -252,9 +239,12 @@ class Keeper:
     # Builds
 
     async def _build(self, releases: Sequence[Registered]) -> None:
-        # Before anything is built: what is enlisted changes then. The active one may have got a new collection.
-        await self._enlist(each.release.collection for each in releases if each.state in LIVE)
-        await asyncio.gather(*(self._build_one(each) for each in releases if each.state is ReleaseState.BUILDING))
+        for each in releases:
+            if each.state is ReleaseState.BUILDING and time.monotonic() >= self._mismatched.get(each.release, 0.0):
+                self._start(f"build of {each.release_id}", partial(self._build_one, each))
+            elif each.state in LIVE:
+                # The active one may have got a new collection.
+                self._start(f"listing for {each.release_id}", partial(self._enlist, each.release.collection))
 
     async def _build_one(self, registered: Registered) -> None:
         release = registered.release
@@ -263,6 +253,8 @@ class Keeper:
             await self._get_on(release)
         except SemblanceError as error:
             self._prepared.discard(release)
+            if isinstance(error, ContractMismatch):
+                self._mismatched[release] = time.monotonic() + RECHECK_SECONDS
             problem = " ".join([str(error), *self._why_not_loaded(release)])
             self._say(f"build of {release.release_id}", error)
         mending = self._menders.get(release.collection)
@@ -272,11 +264,13 @@ class Keeper:
             await self._ports.registry.note(release.release_id, problem, rate)
 
     def _why_not_loaded(self, release: Release) -> list[str]:
-        names = release.detector.name, release.embedder.name
-        return [load.problem for (_, name), load in self._loads.items() if name in names and load.problem]
+        models = {release.detector, release.embedder}
+        return [load.problem for (_, model), load in self._loads.items() if model in models and load.problem]
 
     async def _get_on(self, release: Release) -> None:
         """One step towards `ready`: the collection's mender does the work between."""
+        # Before the moment is taken: what is enlisted changes then.
+        await self._enlist(release.collection)
         if release not in self._prepared:
             await self._prepare(release)
             self._prepared.add(release)
@@ -284,23 +278,31 @@ class Keeper:
         since = self._since.setdefault(release, datetime.now(UTC))
         if await self._ports.metadata.count_unsettled(release.collection, since):
             return
-        mending = self._menders.get(release.collection)
-        if mending is None or mending[1].problem:
-            # What fails is put behind the others, as if it had changed later.
-            return
         del self._since[release]
         if await self._disagreeing(release):
             return
+        await self._check_loaded(release)
         await self._ports.registry.set_ready(release.release_id, since)
         log.info("release %s is ready", release.release_id)
 
     async def _prepare(self, release: Release) -> None:
         """Raises DependencyUnavailable while its models are on their way into Triton."""
+        await self._check_loaded(release)
         for model in (release.detector, release.embedder):
             await check_published(model, release.release_id, self._ports.repository)
             for server in self._ports.models.values():
                 await check_served(model, server, self._ports.repository)
         await self._ports.index.create(release, CALL_TIMEOUT)
+
+    async def _check_loaded(self, release: Release) -> None:
+        """Raises DependencyUnavailable where a model is not ready. One that is may be unloaded in a moment, by what was
+        begun before the release was known."""
+        for part, server in self._ports.models.items():
+            for model in (release.detector, release.embedder):
+                looking = self._tasks.get(loading(part, model.name))
+                if looking is not None and not (await asyncio.wait({looking}, timeout=POLL_SECONDS))[0]:
+                    raise DependencyUnavailable(f"{part} is loading {model.name}")
+                await check_ready(model, server)
 
     async def _disagreeing(self, release: Release) -> bool:
         """Compares the whole collection with the catalogue; what disagrees is mended."""
@@ -313,19 +315,26 @@ class Keeper:
                 await ports.metadata.unsettle(release.collection, unknown)
         return found
 
-    async def _enlist(self, collections: Iterable[str]) -> None:
-        for collection in set(collections):
-            while await self._ports.metadata.enlist(collection):
-                pass
+    async def _enlist(self, collection: str) -> None:
+        while await self._ports.metadata.enlist(collection):
+            pass
 
 
-def models_of(releases: Iterable[Registered]) -> defaultdict[str, set[ModelVersion]]:
-    """By Triton's name of the model."""
-    models: defaultdict[str, set[ModelVersion]] = defaultdict(set)
-    for each in releases:
-        for model in (each.release.detector, each.release.embedder):
-            models[model.name].add(model)
-    return models
+def loading(part: str, name: str) -> str:
+    return f"loading {name} into {part}"
+
+
+def models_of(releases: Iterable[Registered]) -> set[ModelVersion]:
+    return {model for each in releases for model in (each.release.detector, each.release.embedder)}
+
+
+def ranks(releases: Sequence[Registered]) -> Mapping[ModelVersion, int]:
+    """What live releases need; the lowest is to be loaded first."""
+    found: dict[ModelVersion, int] = {}
+    for rank, state in enumerate(RANKS):
+        for model in models_of(each for each in releases if each.state is state):
+            found.setdefault(model, rank)
+    return found
 
 
 def _active_last(registered: Registered) -> bool:

@@ -197,7 +197,7 @@ async def _look(
     collect: bool = False,
 ) -> Report:
     report, findings = Report(release.release_id, release.collection, until=after), Findings(as_json)
-    task = progress.add_task("items", total=(await metadata.count(release.collection)).items)
+    task = progress.add_task("items", total=await metadata.count_items())
     try:
         async for items in verification.items(release, after):
             _count_items(report, items)
@@ -244,7 +244,7 @@ async def _rebuild(settings: Settings, yes: bool, wait: bool) -> int:
         stack.push_async_callback(database.close)
         metadata, registry = SqlMetadataStore(database), SqlRegistry(database)
         release = await _active_release(registry)
-        items = (await metadata.count(release.collection)).items
+        items = await metadata.count_items()
         if not yes:
             question = f"Index {items:,} items of release {release.release_id} anew, in place of {release.collection}?"
             click.confirm(question, abort=True)
@@ -272,12 +272,12 @@ async def _active_release(registry: Registry) -> Release:
 
 async def _wait_for_the_service(metadata: MetadataStore, release: Release, since: datetime, progress: Progress) -> None:
     """Until it has mended, or tried to mend, what was unsettled at that moment."""
-    total = left = await metadata.count_unsettled(release.collection, since)
+    total = left = await metadata.count_due(release.collection, since)
     task = progress.add_task("indexing", total=total)
     moved = time.monotonic()
     while left:
         await asyncio.sleep(POLL)
-        now = await metadata.count_unsettled(release.collection, since)
+        now = await metadata.count_due(release.collection, since)
         if now != left:
             moved = time.monotonic()
         elif time.monotonic() - moved > PATIENCE:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from semblance.orchestrator.catalog import Catalog
-from semblance.orchestrator.errors import Conflict, SemblanceError
+from semblance.orchestrator.errors import Conflict, Retryable, SemblanceError
 from semblance.orchestrator.ports import MetadataStore
 from semblance.orchestrator.release import Release
 
@@ -22,6 +22,8 @@ IN_FLIGHT = 16
 AT_MODELS = 4
 # Between two looks at whether others are still served, for who rests meanwhile, in seconds.
 LOOK = 0.05
+# Until what does not answer is tried again, in seconds.
+DOWN_SECONDS = 2.0
 # Mended items from whose moments the rate follows.
 RATED = 50
 
@@ -78,6 +80,9 @@ class Mender:
         self._turns = asyncio.Semaphore(IN_FLIGHT)
         # What could not be mended when it was last tried, by item, and why.
         self._failing: dict[str, str] = {}
+        # Why nothing can be mended now, as far as the last round has found.
+        self._down = ""
+        self._said = ""
         # When the last items were mended, by the monotonic clock.
         self._ends: deque[float] = deque(maxlen=RATED)
 
@@ -94,16 +99,24 @@ class Mender:
     async def run(self, poll: float) -> None:
         """For ever, with a look every so many seconds while there is nothing to do."""
         while True:
-            if not await self.round():
-                await asyncio.sleep(poll)
+            if not await self.round() or self._down:
+                await asyncio.sleep(max(poll, DOWN_SECONDS) if self._down else poll)
 
     async def round(self) -> bool:
         """Whether anything was mended."""
         collection = self._release.collection
         mended = 0
+        self._down = ""
         try:
             due = await self._metadata.unsettled(collection, BATCH, datetime.now(UTC) - self._age)
+            if not due:
+                # What failed was settled by others.
+                self._failing.clear()
             mended = sum(await asyncio.gather(*(self._try(*each) for each in due)))
+            if self._down != self._said:
+                self._said = self._down
+                if self._down:
+                    log.warning("items can't be indexed in %s, and are tried again: %s", collection, self._down)
         except SemblanceError as error:
             log.warning("the metadata store did not say which items are to be mended: %s", error)
         except Exception:
@@ -118,6 +131,8 @@ class Mender:
         async with self._turns:
             try:
                 async with self._pace.turn() as described:
+                    if self._down:
+                        return False
                     await self._catalog.mend(item_id, revision, self._release, described)
                 self._ends.append(time.monotonic())
                 self._failing.pop(item_id, None)
@@ -125,6 +140,10 @@ class Mender:
             except Conflict:
                 # Somebody else changed it, or its collection was replaced: the item is not to blame, keeps its place.
                 return False
+            except Retryable as error:
+                # All others would fail as well.
+                self._down = str(error)
+                self._failing[item_id] = f"item {item_id!r} can't be indexed: {error}"
             except SemblanceError as error:
                 self._failing[item_id] = f"item {item_id!r} can't be indexed: {error}"
                 log.warning("item %r could not be mended, and is tried again: %s", item_id, error)

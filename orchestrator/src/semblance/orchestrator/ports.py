@@ -280,19 +280,23 @@ class MetadataStore(Protocol):
         hold either's rows: the item gets a new revision, which stays unsettled everywhere whatever the other one says.
         Others are written to by the mender alone: the item is unsettled there, and nothing else changes.
 
-        False, too, where no live release has the collection: nothing changes.
+        True, too, where no live release has the collection: nobody searches it any more, and nothing changes.
         """
         ...
 
     async def unsettled(self, collection: str, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
-        """Items (id, revision) that the collection may disagree about, oldest first; removed ones too.
+        """Items (id, revision) that the collection may disagree about, whose turn is first; removed ones too.
 
         `before`: only those that were changed, or postponed, before that moment.
         """
         ...
 
     async def count_unsettled(self, collection: str, before: datetime) -> int:
-        """Those not enlisted yet are among them."""
+        """Those that were changed before that moment; those not enlisted yet are among them."""
+        ...
+
+    async def count_due(self, collection: str, before: datetime) -> int:
+        """The same but for those that were postponed since."""
         ...
 
     async def enlist(self, collection: str) -> bool:
@@ -311,6 +315,8 @@ class MetadataStore(Protocol):
     async def postpone(self, collection: str, item_id: str, revision: int) -> None:
         """Puts an unsettled item behind the others; nothing where it is settled or has another revision by now."""
         ...
+
+    async def count_items(self) -> int: ...
 
     async def count(self, collection: str) -> CatalogSize: ...
 

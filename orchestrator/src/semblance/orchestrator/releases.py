@@ -250,7 +250,7 @@ class Releases:
 
     async def _progress(self, registered: Registered) -> Progress:
         metadata, collection = self._ports.metadata, registered.release.collection
-        items = (await metadata.count(collection)).items
+        items = await metadata.count_items()
         unsettled = await metadata.count_unsettled(collection, datetime.now(UTC))
         return Progress(items, unsettled, registered.rate, registered.problem)
 

@@ -330,6 +330,8 @@ class MemoryMetadataStore(Faulty):
         self.newest: dict[str, int] = {}
         # By collection: item ids and when they changed, oldest change first.
         self.changed: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
+        # The same of those that were tried in vain.
+        self.postponed: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
         # By collection and item id: the images as its models found them.
         self.found: dict[tuple[str, str], tuple[ItemImage, ...]] = {}
         # Collections that do not have the whole catalogue as unsettled yet.
@@ -365,9 +367,10 @@ class MemoryMetadataStore(Faulty):
         self._call()
         states = {each.state for each in self._live() if each.release.collection == collection}
         if not states:
-            return False
+            return True
         if self.newest.get(item_id) == revision:
             self.changed[collection].pop(item_id, None)
+            self.postponed[collection].pop(item_id, None)
             self.found[collection, item_id] = tuple(images)
             return True
         if item_id in self.newest and ReleaseState.ACTIVE in states:
@@ -378,13 +381,20 @@ class MemoryMetadataStore(Faulty):
 
     async def unsettled(self, collection: str, limit: int, before: datetime | None = None) -> Sequence[tuple[str, int]]:
         self._call()
-        changed = self.changed[collection]
-        due = [item_id for item_id, changed_at in changed.items() if before is None or changed_at < before]
+        turns = self.changed[collection] | self.postponed[collection]
+        due = [item_id for item_id in sorted(turns, key=turns.__getitem__) if before is None or turns[item_id] < before]
         return [(item_id, self.newest[item_id]) for item_id in due[:limit]]
 
     async def count_unsettled(self, collection: str, before: datetime) -> int:
         self._call()
-        listed = {item_id for item_id, changed_at in self.changed[collection].items() if changed_at < before}
+        return self._count(collection, self.changed[collection], before)
+
+    async def count_due(self, collection: str, before: datetime) -> int:
+        self._call()
+        return self._count(collection, self.changed[collection] | self.postponed[collection], before)
+
+    def _count(self, collection: str, moments: Mapping[str, datetime], before: datetime) -> int:
+        listed = {item_id for item_id, moment in moments.items() if moment < before}
         return len(listed | (self.items.keys() if collection in self.filling else set()))
 
     async def enlist(self, collection: str) -> bool:
@@ -409,8 +419,11 @@ class MemoryMetadataStore(Faulty):
     async def postpone(self, collection: str, item_id: str, revision: int) -> None:
         self._call()
         if item_id in self.changed[collection] and self.newest[item_id] == revision:
-            del self.changed[collection][item_id]
-            self.changed[collection][item_id] = datetime.now(UTC)
+            self.postponed[collection][item_id] = datetime.now(UTC)
+
+    async def count_items(self) -> int:
+        self._call()
+        return len(self.items)
 
     async def count(self, collection: str) -> CatalogSize:
         self._call()
@@ -472,6 +485,7 @@ class MemoryMetadataStore(Faulty):
         for collection in {each.release.collection for each in self._live()}:
             self.changed[collection].pop(item_id, None)
             self.changed[collection][item_id] = datetime.now(UTC)
+            self.postponed[collection].pop(item_id, None)
         return self.newest[item_id]
 
 

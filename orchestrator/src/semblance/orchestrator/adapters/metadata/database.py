@@ -37,8 +37,8 @@ _INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 # What an earlier version had in one table, which knew of one collection.
 _MIGRATION = (
     "INSERT INTO item_revisions (item_id, revision) SELECT item_id, revision FROM revisions",
-    """INSERT INTO unsettled (collection, item_id, changed_at)
-    SELECT {collection}, revisions.item_id, revisions.changed_at FROM revisions, releases
+    """INSERT INTO unsettled (collection, item_id, changed_at, due_at)
+    SELECT {collection}, revisions.item_id, revisions.changed_at, revisions.changed_at FROM revisions, releases
     WHERE releases.state = 'active' AND NOT revisions.settled""",
     "DROP TABLE revisions",
 )

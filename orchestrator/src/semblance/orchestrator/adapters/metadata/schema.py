@@ -82,9 +82,11 @@ unsettled = Table(
     Column("collection", String(128), primary_key=True),
     Column("item_id", ItemId, primary_key=True),
     Column("changed_at", UtcDateTime, nullable=False),
+    # The order of mending: when it changed, or when it was last tried in vain.
+    Column("due_at", UtcDateTime, nullable=False),
     # Until then a writer of an earlier revision may still write to the collection.
     Column("disputed_until", UtcDateTime, nullable=True),
-    Index("unsettled_by_age", "collection", "changed_at", "item_id"),
+    Index("unsettled_by_turn", "collection", "due_at", "item_id"),
 )
 
 # How many vectors an image has in a collection, where that is not what the writer of its item found.

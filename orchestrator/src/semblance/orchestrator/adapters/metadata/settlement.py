@@ -56,10 +56,10 @@ def unsettle_everywhere(
     Where one did not before, whoever wrote the revision before, or mends it, may be at it for as long as `disputed`
     says, or may have died half-way."""
     now = datetime.now(UTC)
-    rows = [{"collection": each, "item_id": item_id, "changed_at": now} for each in live_collections(connection)]
+    rows = [_unsettled(each, item_id, now) for each in live_collections(connection)]
     if rows:
         row = database.insert(unsettled)
-        changed: dict[str, Any] = {"changed_at": row.excluded.changed_at}
+        changed: dict[str, Any] = {"changed_at": row.excluded.changed_at, "due_at": row.excluded.due_at}
         if disputed is not None:
             changed["disputed_until"] = now + disputed
         connection.execute(row.on_conflict_do_update(index_elements=_KEY, set_=changed), rows)
@@ -69,8 +69,9 @@ def unsettle(database: Database, connection: Connection, collection: str, item_i
     """Those that are disputed no longer than until now."""
     now = datetime.now(UTC)
     row = database.insert(unsettled)
-    statement = row.on_conflict_do_update(index_elements=_KEY, set_={"changed_at": _no_later_than(now)})
-    rows = [{"collection": collection, "item_id": item_id, "changed_at": now} for item_id in sorted(item_ids)]
+    earlier = {column.name: _no_later_than(now, column) for column in (unsettled.c.changed_at, unsettled.c.due_at)}
+    statement = row.on_conflict_do_update(index_elements=_KEY, set_=earlier)
+    rows = [_unsettled(collection, item_id, now) for item_id in sorted(item_ids)]
     if rows:
         connection.execute(statement, rows)
 
@@ -86,7 +87,7 @@ def settle(
     hold_collections(connection, alone=False)
     states = [state for release, state in live_releases(connection) if release.collection == collection]
     if not states:
-        return False
+        return True
     # Held until the transaction ends: a writer of the next revision waits for it.
     newest = update(revisions).where(revisions.c.item_id == item_id, revisions.c.revision == revision)
     if connection.execute(newest.values(revision=revision)).rowcount:
@@ -114,7 +115,7 @@ def enlist(database: Database, connection: Connection, collection: str) -> bool:
     page = select(items.c.item_id).where(items.c.item_id > after).order_by(items.c.item_id).limit(ENLIST_PAGE)
     item_ids = connection.execute(page).scalars().all()
     now = datetime.now(UTC)
-    rows = [{"collection": collection, "item_id": item_id, "changed_at": now} for item_id in item_ids]
+    rows = [_unsettled(collection, item_id, now) for item_id in item_ids]
     if rows:
         connection.execute(database.insert(unsettled).on_conflict_do_nothing(), rows)
     more = len(rows) == ENLIST_PAGE
@@ -128,8 +129,11 @@ def enlisted_to(connection: Connection, collection: str) -> str | None:
     return connection.execute(query).scalar_one_or_none()
 
 
-def count_unsettled(connection: Connection, collection: str, before: datetime) -> int:
-    listed = unsettled.c.collection == collection, unsettled.c.changed_at < before
+def count_unsettled(
+    connection: Connection, collection: str, before: datetime, moment: ColumnElement[datetime] = unsettled.c.changed_at
+) -> int:
+    """Those whose `moment` is before that one."""
+    listed = unsettled.c.collection == collection, moment < before
     count = int(connection.execute(select(func.count()).select_from(unsettled).where(*listed)).scalar_one())
     after = enlisted_to(connection, collection)
     if after is None:
@@ -180,7 +184,8 @@ _KEY = [unsettled.c.collection, unsettled.c.item_id]
 def _take_out(connection: Connection, collection: str, item_id: str) -> None:
     this = unsettled.c.collection == collection, unsettled.c.item_id == item_id
     disputed = unsettled.c.disputed_until > datetime.now(UTC)
-    waiting = update(unsettled).where(*this, disputed).values(changed_at=unsettled.c.disputed_until)
+    until = unsettled.c.disputed_until
+    waiting = update(unsettled).where(*this, disputed).values(changed_at=until, due_at=until)
     if not connection.execute(waiting).rowcount:
         connection.execute(delete(unsettled).where(*this))
 
@@ -204,6 +209,10 @@ def _store_found(
         connection.execute(database.insert(indexed), rows)
 
 
-def _no_later_than(now: datetime) -> ColumnElement[datetime]:
-    """When an item changed; in the future is that of disputed ones, which are settled then."""
-    return case((unsettled.c.changed_at > now, now), else_=unsettled.c.changed_at)
+def _unsettled(collection: str, item_id: str, now: datetime) -> dict[str, Any]:
+    return {"collection": collection, "item_id": item_id, "changed_at": now, "due_at": now}
+
+
+def _no_later_than(now: datetime, moment: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """In the future is that of disputed items, which are settled then."""
+    return case((moment > now, now), else_=moment)

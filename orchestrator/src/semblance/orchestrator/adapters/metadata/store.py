@@ -73,16 +73,21 @@ class SqlMetadataStore:
             select(unsettled.c.item_id, func.coalesce(revisions.c.revision, 0).label("revision"))
             .outerjoin_from(unsettled, revisions, revisions.c.item_id == unsettled.c.item_id)
             .where(unsettled.c.collection == collection)
-            .order_by(unsettled.c.changed_at, unsettled.c.item_id)
+            .order_by(unsettled.c.due_at, unsettled.c.item_id)
             .limit(limit)
         )
         if before is not None:
-            query = query.where(unsettled.c.changed_at < before)
+            query = query.where(unsettled.c.due_at < before)
         rows = await self._database.run(lambda connection: connection.execute(query).all())
         return [(row.item_id, row.revision) for row in rows]
 
     async def count_unsettled(self, collection: str, before: datetime) -> int:
         return await self._database.run(lambda connection: settlement.count_unsettled(connection, collection, before))
+
+    async def count_due(self, collection: str, before: datetime) -> int:
+        return await self._database.run(
+            lambda connection: settlement.count_unsettled(connection, collection, before, unsettled.c.due_at)
+        )
 
     async def enlist(self, collection: str) -> bool:
         return await self._database.run(
@@ -110,8 +115,12 @@ class SqlMetadataStore:
     async def postpone(self, collection: str, item_id: str, revision: int) -> None:
         newest = select(revisions.c.revision).where(revisions.c.item_id == item_id).scalar_subquery()
         this = unsettled.c.collection == collection, unsettled.c.item_id == item_id, newest == revision
-        later = update(unsettled).where(*this).values(changed_at=datetime.now(UTC))
+        later = update(unsettled).where(*this).values(due_at=datetime.now(UTC))
         await self._database.run(lambda connection: connection.execute(later), writes=True)
+
+    async def count_items(self) -> int:
+        query = select(func.count()).select_from(items)
+        return int(await self._database.run(lambda connection: connection.execute(query).scalar_one()))
 
     async def count(self, collection: str) -> CatalogSize:
         total = select(func.coalesce(func.sum(vectors()), 0)).outerjoin_from(images, indexed, in_collection(collection))
