@@ -27,10 +27,11 @@ PATIENT = {"SEMBLANCE_SEARCH_QUEUE": "256"}
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """`folder` is empty at the start and goes away at the end."""
+    """`folder` is empty at the start and goes away at the end; `drawings` keeps what was drawn."""
 
     suite: Suite
     world: World
+    drawings: Path
     folder: Path
     console: Console
 
@@ -46,7 +47,7 @@ def prepared(suite: Suite, drawings: Path, console: Console) -> Iterator[Experim
     with console.status("drawing catalogue and scenes"):
         world = World.drawn(drawings, suite.items, suite.scenes)
     with tempfile.TemporaryDirectory(prefix="semblance-bench-") as folder:
-        yield Experiment(suite, world, Path(folder), console)
+        yield Experiment(suite, world, drawings, Path(folder), console)
 
 
 def interleaved(

@@ -17,19 +17,24 @@ import psutil
 from numpy.typing import NDArray
 from pymilvus import MilvusClient
 from rich.console import Console
+from tritonclient.grpc import InferenceServerClient
 
 from semblance.benchmarks import stack, swap_client
 from semblance.benchmarks.experiment import PATIENT, Experiment
 from semblance.benchmarks.figure import Figure, Measure
 from semblance.benchmarks.host import Host
 from semblance.benchmarks.open_loop import p99
+from semblance.benchmarks.scenario import Suite
 from semblance.benchmarks.stack import MODELS
 from semblance.benchmarks.swap_client import DIFFERS, SIMILARITY_TOLERANCE
-from semblance.client import Client, NewRelease
+from semblance.benchmarks.world import World
+from semblance.client import Client, NewRelease, Release
 from semblance.export import repository as model_repository
 from semblance.serving import milvus, orchestrator, triton
 
 NAME = "swap"
+# Enough that building takes longer than loading the models does.
+ITEMS = 240
 ORCHESTRATORS = 2
 CLIENTS = 3
 IN_FLIGHT_EACH = 2
@@ -128,10 +133,11 @@ class Run:
 def measure(experiment: Experiment, command: str) -> Figure:
     """One run: a release is built for the first time once."""
     run = Run()
-    with started(experiment, experiment.folder / NAME) as service:
+    world = World.drawn(experiment.drawings, ITEMS, experiment.suite.scenes)
+    with started(experiment.suite, world, experiment.folder / NAME) as service:
         host = Host.here(service.versions)
         with (
-            clients(experiment.world.files, service, experiment.folder / "clients") as load,
+            clients(world.files, service, experiment.folder / "clients") as load,
             Client(service.targets[0]) as client,
         ):
             run.vectors["r1"] = vectors_of(client, service, "r1")
@@ -168,8 +174,9 @@ def swap(client: Client, service: Service, run: Run, console: Console, model: st
         run.activations.append(releases.activate(new).seconds)
         time.sleep(SWITCH_SECONDS)
     before = memory(service)
-    collection = releases.retire(old).collection
-    until(lambda: collection not in collections(service))
+    retired = releases.retire(old)
+    unused = models(retired) - models(releases.get(new))
+    until(lambda: retired.collection not in collections(service) and not unused & loaded(service))
     run.memory.append((before, memory(service)))
     console.print(f"{new} is active, {old} is retired")
 
@@ -198,6 +205,17 @@ def collections(service: Service) -> Sequence[str]:
         return list(client.list_collections())
     finally:
         client.close()
+
+
+def models(release: Release) -> set[tuple[str, int]]:
+    return {(model.name, model.version) for model in (release.detector, release.embedder)}
+
+
+def loaded(service: Service) -> set[tuple[str, int]]:
+    """Models and versions that Triton has ready."""
+    with InferenceServerClient(service.triton) as client:
+        index = client.get_model_repository_index()
+    return {(model.name, int(model.version)) for model in index.models if model.state == "READY"}
 
 
 def memory(service: Service) -> float:
@@ -246,15 +264,16 @@ class Service:
     """Two orchestrators on the same stores. `pids` are Triton's and Milvus'."""
 
     targets: tuple[str, ...]
+    triton: str
     milvus: str
     pids: tuple[int, ...]
     versions: Mapping[str, str]
 
 
 @contextmanager
-def started(experiment: Experiment, folder: Path) -> Iterator[Service]:
+def started(suite: Suite, world: World, folder: Path) -> Iterator[Service]:
     """Serves version 1 of both models with the world's catalogue; version 2 of each is published beside it."""
-    suite, repository = experiment.suite, folder / "model_repository"
+    repository = folder / "model_repository"
     stack.publish(suite.models("fastest"), repository)
     with (
         triton.running(repository, folder / "triton", models=()) as inference,
@@ -275,11 +294,12 @@ def started(experiment: Experiment, folder: Path) -> Iterator[Service]:
             )
             targets.append(service.address)
             if number == 0:
-                stack.fill(service.address, experiment.world)
+                stack.fill(service.address, world)
         for model in MODELS:
             model_repository.publish(Path(suite.models("next")) / model, repository, 2)
         yield Service(
             tuple(targets),
+            inference.grpc,
             index.uri,
             (inference.pid, index.pid),
             {"milvus": milvus.version(index.uri)},
