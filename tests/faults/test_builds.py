@@ -51,6 +51,8 @@ AT_ONCE = 8
 EARLIEST, LATEST = 0.5, 2.0
 # In seconds: what is waited for, and how long a client may take to reach an orchestrator that is back.
 PATIENCE, RECONNECT = 120.0, 3.0
+# Within which a switch is killed, in seconds.
+LONGEST_SWITCH = 0.5
 POLL = 0.1
 # What an item is known to be: its images and its attributes; None where there is none.
 Content = tuple[tuple[str, ...], tuple[tuple[str, object], ...]] | None
@@ -216,6 +218,13 @@ def test_a_build_whose_parts_are_killed_ends_whole(stage: Stage, seed: int, dete
     build_among_kills(stage, NewRelease(f"killed{seed}", embedder=2, detector=detector), seed)
 
 
+def test_a_build_on_milvus_standalone_whose_parts_are_killed_ends_whole(
+    postgresql_installed: tuple[Path, tuple[str, ...]], tmp_path: Path
+) -> None:
+    with staged(tmp_path, postgresql_installed, "standalone") as standalone:
+        build_among_kills(standalone, NewRelease("killed2", embedder=2), seed=2)
+
+
 @dataclass
 class Searches:
     """What searches for items that nobody changes say, while inside `running`."""
@@ -317,6 +326,30 @@ def test_changes_through_a_build_and_a_switch_reach_both_releases(
     assert searches.releases == ["r1", release_id, "r1"]
     failed = load.counts.keys() - {"acknowledged"}
     assert failed <= ({UnavailableError.__name__} if dead else set())
+
+
+@pytest.mark.parametrize("seed", [12])
+def test_an_activation_whose_orchestrator_is_killed_has_happened_or_not(stage: Stage, seed: int) -> None:
+    choose = random.Random(seed)
+    item, client = NEW_ITEMS[0], stage.client
+    active, other = "r1", stage.build(NewRelease(f"switched{seed}", embedder=2))
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(4):
+            switching = pool.submit(client.releases.activate, other)
+            time.sleep(choose.uniform(0.0, LONGEST_SWITCH))
+            stage.kill("orchestrator")
+            failure = switching.exception(PATIENCE)
+            assert failure is None or isinstance(failure, UnavailableError)
+            until(lambda: client.releases.status().good)
+            now = next(each.release_id for each in client.releases.list() if each.state == "active")
+            print(f"{active} to {other}: {now}, {failure}")
+            # What was acknowledged has happened.
+            assert now == other or failure is not None
+            result = client.search(item.images[0], top_k=1)
+            assert (result.release, result.objects[0].hits[0].item_id) == (now, item.item_id)
+            if now == other:
+                active, other = other, active
+    stage.check(active, other)
 
 
 @pytest.mark.parametrize("seed", [11])
