@@ -362,8 +362,8 @@ async def test_a_broken_version_of_a_ready_release_keeps_no_other_out(
     await until(back)
 
 
-async def test_a_load_that_takes_long_holds_up_no_other_release(
-    client: AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+async def test_a_load_that_takes_long_holds_up_no_other_release_and_is_said_once(
+    client: AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     load, loaded = world.models.load, asyncio.Event()
 
@@ -382,6 +382,7 @@ async def test_a_load_that_takes_long_holds_up_no_other_release(
     await until(says_why)
     await ready(client, NewRelease("r3", detector=2))
     assert (await client.releases.get("r2")).state == "building"
+    assert len([each for each in caplog.records if "is loading embedder_24" in each.message]) == 1
     loaded.set()
 
     async def is_ready() -> bool:

@@ -34,7 +34,7 @@ from semblance.serving import milvus, orchestrator, triton
 
 NAME = "swap"
 # Enough that building takes longer than loading the models does.
-ITEMS = 240
+ITEMS = 120
 ORCHESTRATORS = 2
 CLIENTS = 3
 IN_FLIGHT_EACH = 2

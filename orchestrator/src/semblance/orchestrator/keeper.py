@@ -241,7 +241,7 @@ class Keeper:
     async def _build(self, releases: Sequence[Registered]) -> None:
         for each in releases:
             if each.state is ReleaseState.BUILDING and time.monotonic() >= self._mismatched.get(each.release, 0.0):
-                self._start(f"build of {each.release_id}", partial(self._build_one, each))
+                self._start(f"building {each.release_id}", partial(self._build_one, each))
             elif each.state in LIVE:
                 # The active one may have got a new collection.
                 self._start(f"listing for {each.release_id}", partial(self._enlist, each.release.collection))
@@ -257,6 +257,8 @@ class Keeper:
                 self._mismatched[release] = time.monotonic() + RECHECK_SECONDS
             problem = " ".join([str(error), *self._why_not_loaded(release)])
             self._say(f"build of {release.release_id}", error)
+        else:
+            self._said.pop(f"build of {release.release_id}", None)
         mending = self._menders.get(release.collection)
         rate = mending[1].rate if mending else 0.0
         problem = problem or (mending[1].problem if mending else "")
