@@ -532,6 +532,21 @@ async def test_status_names_what_is_not_as_it_should_be(client: AsyncClient, wor
     assert [(each.part, each.should, each.has) for each in status.findings if not each.good] == [("Milvus", "4", "3")]
 
 
+async def test_status_names_a_part_that_does_not_answer_before_the_caller_gives_up(
+    client: AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(name: str, timeout: float) -> tuple[int, ...]:
+        await asyncio.sleep(timeout)
+        raise DependencyUnavailable("it does not answer")
+
+    monkeypatch.setattr(releases, "STATUS_TIMEOUT", 0.05)
+    monkeypatch.setattr(world.models, "ready_versions", silent)
+    async with asyncio.timeout(PATIENCE):
+        status = await client.releases.status()
+    silent_ones = {(each.what, each.has) for each in status.findings if not each.good}
+    assert {(f"versions of {name}", "it does not answer") for name in ("detector", "embedder")} <= silent_ones
+
+
 async def test_a_plan_does_nothing(client: AsyncClient, world: World) -> None:
     before = set(world.index.collections)
     plan = await client.releases.plan(NEW_EMBEDDER)

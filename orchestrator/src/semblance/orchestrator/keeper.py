@@ -84,6 +84,8 @@ class Keeper:
         self._said: dict[str, str] = {}
         self._menders: dict[str, tuple[Registered, Mender, asyncio.Task[None]]] = {}
         self._loads: dict[tuple[str, ModelVersion], Load] = {}
+        # What is being loaded, by part and name.
+        self._loading: set[tuple[str, str]] = set()
         # What is building, and was found to be what it names; when what was not is looked at again.
         self._prepared: set[Release] = set()
         self._mismatched: dict[Release, float] = {}
@@ -198,7 +200,11 @@ class Keeper:
     async def _load(self, part: str, name: str, ready: Collection[int], versions: Collection[int]) -> None:
         log.info("%s is to serve %s of %s; it served %s", part, sorted(versions), name, sorted(ready))
         config = await self._ports.repository.config(name)
-        await self._ports.models[part].load(name, versions, config, LOAD_TIMEOUT)
+        self._loading.add((part, name))
+        try:
+            await self._ports.models[part].load(name, versions, config, LOAD_TIMEOUT)
+        finally:
+            self._loading.discard((part, name))
 
     # Collections
 
@@ -303,7 +309,8 @@ class Keeper:
             for model in (release.detector, release.embedder):
                 looking = self._tasks.get(loading(part, model.name))
                 if looking is not None and not (await asyncio.wait({looking}, timeout=POLL_SECONDS))[0]:
-                    raise DependencyUnavailable(f"{part} is loading {model.name}")
+                    doing = "is loading" if (part, model.name) in self._loading else "does not say what it has of"
+                    raise DependencyUnavailable(f"{part} {doing} {model.name}")
                 await check_ready(model, server)
 
     async def _disagreeing(self, release: Release) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from semblance.orchestrator.activation import CALL_TIMEOUT, check_published, new_collection
+from semblance.orchestrator.activation import check_published, new_collection
 from semblance.orchestrator.catalog import Catalog
 from semblance.orchestrator.errors import InvalidArgument, NotFound, SemblanceError, WrongState
 from semblance.orchestrator.follower import PRESENT_SECONDS
@@ -29,6 +29,8 @@ from semblance.orchestrator.requirement import failing, parse_requirements
 SETTLE_SECONDS = 30.0
 FOLLOWED_SECONDS = 10.0
 POLL_SECONDS = 0.1
+# Of a part that `status` asks, in seconds: it is asked for when one does not answer.
+STATUS_TIMEOUT = 5.0
 # Items that a plan describes to see what one takes, and at once.
 SAMPLE = 8
 # Of a row of an HNSW index in memory, in bytes, beside the vector's: its scalar fields, and 4 for each of the 2 M
@@ -289,15 +291,16 @@ class Releases:
             (model, each.release_id) for each in releases for model in (each.release.detector, each.release.embedder)
         }
         models = sorted({model for model, _ in needed}, key=lambda model: (model.name, model.version))
-        findings = [
-            await self._published(model, min(release_id for other, release_id in needed if other == model))
+        published = [
+            self._published(model, min(release_id for other, release_id in needed if other == model))
             for model in models
         ]
-        for part, server in self._ports.models.items():
-            for name in sorted({model.name for model in models}):
-                should = [model.version for model in models if model.name == name]
-                findings.append(await _versions(part, server, name, should))
-        return findings
+        served = [
+            _versions(part, server, name, [model.version for model in models if model.name == name])
+            for part, server in self._ports.models.items()
+            for name in sorted({model.name for model in models})
+        ]
+        return await asyncio.gather(*published, *served)
 
     async def _published(self, model: ModelVersion, release_id: str) -> Finding:
         what = f"{model.name} version {model.version}"
@@ -318,8 +321,8 @@ class Releases:
         unsettled = await self._ports.metadata.count_unsettled(release.collection, datetime.now(UTC))
         should = f"{size.vectors:,}" + (f", and those of {unsettled:,} unsettled items" if unsettled else "")
         try:
-            await self._ports.index.check(release, CALL_TIMEOUT)
-            rows = await self._ports.index.count(release, CALL_TIMEOUT)
+            await self._ports.index.check(release, STATUS_TIMEOUT)
+            rows = await self._ports.index.count(release, STATUS_TIMEOUT)
         except SemblanceError as error:
             return Finding("Milvus", what, should, str(error), False)
         return Finding("Milvus", what, should, f"{rows:,}", bool(unsettled) or rows == size.vectors)
@@ -343,7 +346,7 @@ class Releases:
 async def _versions(part: str, server: InferenceServer, name: str, should: Sequence[int]) -> Finding:
     what, wanted = f"versions of {name}", ", ".join(map(str, should))
     try:
-        ready = await server.ready_versions(name, CALL_TIMEOUT)
+        ready = await server.ready_versions(name, STATUS_TIMEOUT)
     except SemblanceError as error:
         return Finding(part, what, wanted, str(error), False)
     return Finding(part, what, wanted, ", ".join(map(str, ready)) or "none", set(should) <= set(ready))

@@ -39,17 +39,15 @@ def plan_table(plan: ReleasePlan) -> Table:
 
 
 def release_table(releases: Iterable[Release]) -> Table:
-    numbers = (Column(name, justify="right") for name in ("detector", "embedder", "dimension"))
-    table = Table("release", "state", *numbers, "traffic", "created", "progress")
+    table = Table("release", "state", Column("detector", justify="right"), "embedder", "traffic", "created", "progress")
     for release in releases:
         table.add_row(
             Text(release.release_id),
             release.state,
             str(release.detector.version),
-            str(release.embedder.version),
-            str(release.dimension),
+            f"{release.embedder.version} ({release.dimension})",
             Text(traffic(release)),
-            f"{release.created_at:%Y-%m-%d %H:%M}",
+            f"{release.created_at:%m-%d %H:%M}",
             Text(progress(release)),
         )
     return table
