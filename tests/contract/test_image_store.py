@@ -232,3 +232,39 @@ async def test_a_silent_server_is_unavailable_in_time(bucket: str, monkeypatch: 
 def test_refuses_another_protocol() -> None:
     with pytest.raises(ValueError, match="must be file://folder or s3://bucket/prefix"):
         FileImageStore("http://example.org")
+
+
+@pytest.fixture(params=["folder", "s3"])
+async def files(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FileImageStore]:
+    url = f"file://{tmp_path}/images" if request.param == "folder" else f"s3://{request.getfixturevalue('bucket')}/some"
+    made = FileImageStore(url)
+    yield made
+    await made.close()
+
+
+async def test_a_probe_leaves_nothing(files: FileImageStore, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    data = b"an image"
+    await files.write(digest(data), data)
+    await files.probe()
+    if (tmp_path / "images").exists():
+        assert [path.name for path in (tmp_path / "images").iterdir()] == [digest(data)[:2]]
+    else:
+        objects = boto3.client("s3").list_objects_v2(Bucket=request.getfixturevalue("bucket"))["Contents"]
+        assert [each["Key"] for each in objects] == [f"some/{digest(data)[:2]}/{digest(data)}"]
+
+
+async def test_a_probe_makes_no_folder(tmp_path: Path) -> None:
+    store = FileImageStore(f"file://{tmp_path}/new/images")
+    with pytest.raises(NotFound, match="is not there"):
+        await store.probe()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").touch()
+    with pytest.raises(DependencyUnavailable):
+        await store.probe()
+
+
+async def test_a_probe_tells_of_a_missing_bucket(bucket: str) -> None:
+    store = FileImageStore(f"s3://{bucket}-gone/some")
+    with pytest.raises(DependencyUnavailable, match="create it"):
+        await store.probe()
+    await store.close()

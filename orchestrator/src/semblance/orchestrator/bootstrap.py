@@ -76,8 +76,7 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
     async with AsyncExitStack() as stack:
         models = {}
         for url in settings.triton_url.split(","):
-            slots = max(FEWEST_SLOTS, settings.search_in_flight // INPUTS_PER_SLOT)
-            server = TritonServer(url, Mode(settings.transport), slots)
+            server = TritonServer(url, Mode(settings.transport), ring_slots(settings))
             stack.push_async_callback(server.close)
             models[f"Triton at {url}"] = server
         try:
@@ -93,6 +92,11 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
         except ValueError as error:
             raise SettingsError(str(error)) from None
         yield Ports(models, repository, index, metadata, SqlRegistry(database), images)
+
+
+def ring_slots(settings: Settings) -> int:
+    """Slots of shared memory that each process has for each Triton."""
+    return max(FEWEST_SLOTS, settings.search_in_flight // INPUTS_PER_SLOT)
 
 
 def admission(settings: Settings) -> Admission:

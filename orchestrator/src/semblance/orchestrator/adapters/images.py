@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import fsspec
@@ -16,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from semblance.orchestrator.address import without_password
 from semblance.orchestrator.errors import DependencyUnavailable, NotFound
+from semblance.orchestrator.folder import can_be_made
 from semblance.orchestrator.ports import StoredImage
 
 T = TypeVar("T")
@@ -24,6 +26,9 @@ T = TypeVar("T")
 THREADS = 16
 # For one file, waiting for a thread included, in seconds.
 CALL_TIMEOUT = 30.0
+
+# What the names of files that prove a store begin with; those of images are in folders.
+PROBE = "semblance-probe-"
 
 # fsspec's options by protocol; credentials and endpoint come from AWS' and fsspec's usual variables.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -96,6 +101,30 @@ class FileImageStore:
             return await self._run(lambda: self._remove_object(path, before))
         except FileNotFoundError:
             return False
+
+    async def probe(self) -> None:
+        """Writes a file beside the images, reads it and removes it; makes no folder.
+
+        Raises NotFound where the folder is not there, and can be made.
+        """
+        name = f"{PROBE}{token_hex(8)}"
+        path = f"{self._root}/{name}"
+        try:
+            await self._run(lambda: self._write_read_remove(path, name.encode()))
+        except FileNotFoundError as error:
+            if _code(error) == "NoSuchBucket":
+                raise DependencyUnavailable(f"the image store {self._url} is not there; create it") from error
+            if not can_be_made(Path(self._root)):
+                raise DependencyUnavailable(f"the image store {self._url} is not there and can't be made") from None
+            raise NotFound(f"the image store {self._url} is not there") from None
+
+    def _write_read_remove(self, path: str, content: bytes) -> None:
+        self._files.pipe_file(path, content)
+        try:
+            if self._files.cat_file(path) != content:
+                raise DependencyUnavailable(f"the image store {self._url} gives back other bytes than were written")
+        finally:
+            self._files.rm_file(path)
 
     def _remove_object(self, path: str, before: datetime) -> bool:
         if _stored(self._files.info(path, refresh=True)).written_at >= before:

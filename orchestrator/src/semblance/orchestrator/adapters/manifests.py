@@ -54,6 +54,11 @@ class FileModelRepository:
     async def verify(self, model: ModelVersion) -> None:
         await asyncio.to_thread(self._verify, model)
 
+    async def size(self, model: ModelVersion) -> int:
+        """Bytes of its file, as the manifest says. Raises as `describe` does."""
+        manifest = await asyncio.to_thread(self._manifest, model.name, model.version)
+        return int(manifest.model_file.bytes)
+
     def _describe(self, model: str, version: int) -> ModelVersion:
         folders = self._folders(model)
         if version not in folders:

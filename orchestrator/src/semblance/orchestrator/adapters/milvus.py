@@ -33,6 +33,7 @@ from semblance.orchestrator.adapters.expression import (
 from semblance.orchestrator.adapters.milvus_search import HIT_FIELDS, METRIC, MilvusSearch
 from semblance.orchestrator.adapters.turns import Turns
 from semblance.orchestrator.box import Box
+from semblance.orchestrator.doctor.looks import CollectionState
 from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, SemblanceError
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbours
@@ -104,6 +105,16 @@ class MilvusIndex:
     async def check(self, release: Release, timeout: float) -> None:
         async with self._call("describe the collection", release.collection, timeout) as client:
             await _check(client, release, timeout)
+
+    async def version(self, timeout: float) -> str:
+        """Milvus', such as `v2.6.4`; `milvus_lite-…` of Milvus Lite."""
+        async with self._call("tell its version", "", timeout) as client:
+            return str(await client.get_server_version(timeout=timeout + MARGIN))
+
+    async def describe(self, collection: str, timeout: float) -> CollectionState:
+        """Raises ContractMismatch where there is none. Loads nothing."""
+        async with self._call("describe the collection", collection, timeout) as client:
+            return await _state(client, collection, timeout)
 
     async def upsert(self, release: Release, rows: Sequence[IndexRow], timeout: float) -> None:
         async with self._collection_call("upsert", release, timeout) as client:
@@ -301,6 +312,22 @@ def _index(release: Release) -> Any:
         params={"M": release.index.m, "efConstruction": release.index.ef_construction},
     )
     return parameters
+
+
+async def _state(client: AsyncMilvusClient, name: str, timeout: float) -> CollectionState:
+    description = await client.describe_collection(name, timeout=timeout + MARGIN)
+    indexes = await client.list_indexes(name, timeout=timeout + MARGIN)
+    index = await client.describe_index(name, indexes[0], timeout=timeout + MARGIN) if indexes else {}
+    state = (await client.get_load_state(name, timeout=timeout + MARGIN))["state"]
+    return CollectionState(
+        next((field["params"].get("dim") for field in description["fields"] if field["name"] == "vector"), None),
+        description["properties"].get(MADE_FOR, ""),
+        state == LoadState.Loaded,
+        index.get("metric_type", ""),
+        index.get("index_type", ""),
+        int(index["M"]) if "M" in index else None,
+        int(index["efConstruction"]) if "efConstruction" in index else None,
+    )
 
 
 async def _check(client: AsyncMilvusClient, release: Release, timeout: float) -> None:

@@ -51,13 +51,16 @@ _COLLECTION = {
 class Database:
     """Connects when first used. Processes may share one."""
 
-    def __init__(self, url: str) -> None:
-        """`url` is `sqlite:///file` or `postgresql+psycopg://user:password@host/database`; else raises ValueError."""
-        self._engine = engine(url)
+    def __init__(self, url: str, read_only: bool = False) -> None:
+        """`url` is `sqlite:///file` or `postgresql+psycopg://user:password@host/database`; else raises ValueError.
+
+        `read_only`: nothing is changed, and no tables are made.
+        """
+        self._engine = engine(url, read_only)
         self.insert = _INSERTS[self._engine.dialect.name]
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="metadata")
         self._tables_lock = threading.Lock()
-        self._tables_made = False
+        self._tables_made = read_only
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

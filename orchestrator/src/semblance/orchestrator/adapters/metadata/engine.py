@@ -4,12 +4,13 @@ import fcntl
 import json
 import math
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from sqlite3 import Error as SqliteError
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
@@ -50,8 +51,9 @@ _POSTGRESQL_REASONS = {
 }
 
 
-def engine(url: str) -> Engine:
-    """Raises ValueError for another database than these two."""
+def engine(url: str, read_only: bool = False) -> Engine:
+    """`read_only`: nothing is made or changed, not even an SQLite file. Raises ValueError for another database than
+    these two."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -59,16 +61,19 @@ def engine(url: str) -> Engine:
         raise ValueError(f"the metadata store's address is not a URL; {_WANTED}") from None
     if parsed.drivername not in ("sqlite", "postgresql+psycopg") or not parsed.database:
         raise ValueError(f"the metadata store is {parsed.render_as_string()!r}; {_WANTED}")
+    opened = {"creator": partial(_read_only_sqlite, parsed)} if read_only and parsed.drivername == "sqlite" else {}
     made = create_engine(
         parsed,
-        connect_args=_connect_args(parsed),
+        connect_args=_connect_args(parsed, read_only),
         json_serializer=partial(json.dumps, ensure_ascii=False, allow_nan=False),
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_pre_ping=True,
+        **opened,
     )
     if parsed.drivername == "sqlite":
-        event.listen(made, "connect", partial(_set_up_sqlite, _folder(parsed)))
+        if not read_only:
+            event.listen(made, "connect", partial(_set_up_sqlite, _folder(parsed)))
         event.listen(made, "begin", _begin_sqlite)
     return made
 
@@ -81,7 +86,7 @@ def make_folder(url: URL) -> None:
 
 def reason(original: BaseException | None) -> str | None:
     """Why the database can't be used, from its driver's error, or None where the statement was wrong."""
-    if isinstance(original, SqliteError):
+    if isinstance(original, sqlite3.Error):
         return _SQLITE_REASONS.get(getattr(original, "sqlite_errorcode", 0) & 0xFF)
     state: str | None = getattr(original, "sqlstate", None)
     if state is None or state.startswith("08"):
@@ -92,7 +97,18 @@ def reason(original: BaseException | None) -> str | None:
     return None
 
 
-def _connect_args(url: URL) -> Mapping[str, Any]:
+def _read_only_sqlite(url: URL) -> sqlite3.Connection:
+    """See https://sqlite.org/uri.html."""
+    mode = "mode=ro"
+    if not Path(f"{url.database}-wal").exists():
+        # Nobody has it open; without this SQLite would make the files of a write-ahead log, and leave them.
+        mode += "&immutable=1"
+    address = f"file:{quote(url.database or '')}?{mode}"
+    connection: sqlite3.Connection = sqlite3.connect(address, uri=True, **_connect_args(url, read_only=True))
+    return connection
+
+
+def _connect_args(url: URL, read_only: bool) -> Mapping[str, Any]:
     if url.drivername == "sqlite":
         # Transactions are begun below; the pool hands a connection to one thread at a time.
         return {"timeout": LOCK_TIMEOUT, "isolation_level": None, "check_same_thread": False}
@@ -100,7 +116,8 @@ def _connect_args(url: URL) -> Mapping[str, Any]:
         "connect_timeout": LOCK_TIMEOUT,
         "tcp_user_timeout": math.ceil(CALL_TIMEOUT * 1000),
         "options": f"-c lock_timeout={LOCK_TIMEOUT}s -c statement_timeout={STATEMENT_TIMEOUT}s "
-        f"-c idle_in_transaction_session_timeout={math.ceil(CALL_TIMEOUT)}s",
+        f"-c idle_in_transaction_session_timeout={math.ceil(CALL_TIMEOUT)}s"
+        f"{' -c default_transaction_read_only=on' if read_only else ''}",
     }
 
 
