@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -142,4 +143,4 @@ async def test_a_caller_who_is_gone_when_it_is_answered_is_no_error() -> None:
         return request
 
     context: Any = Gone()
-    await Streams().converse(requests(), answer, 1, context)
+    await Streams(lambda _: nullcontext()).converse(requests(), answer, 1, context)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from semblance.orchestrator.admission import Admission, Lane
+from semblance.orchestrator.admission import Admission, Lane, Refusal
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import (
     ContractMismatch,
@@ -158,7 +158,7 @@ async def test_queue_waits_its_turn_and_the_next_is_refused_with_a_time_to_come_
     with pytest.raises(Overloaded, match="searches: 1 in flight and 1 waiting") as raised:
         await third.task
     assert 0.05 <= raised.value.retry_delay <= 0.15
-    assert where.search.refused == 1
+    assert where.search.refused == {Refusal.QUEUE_FULL: 1}
     await first.leaves()
     assert second.inside
     await second.leaves()

@@ -31,6 +31,14 @@ def is_loopback(listen: str) -> bool:
     return all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found)
 
 
+def split(listen: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[IPv6]:port`. Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{listen!r} is not an address; expected host:port, such as 127.0.0.1:9464 or [::1]:9464")
+    return host.strip("[]"), int(port)
+
+
 @contextmanager
 def reserved(listen: str) -> Iterator[str]:
     """Holds the address for the workers, who share it among themselves and with nobody else; gives its real port.

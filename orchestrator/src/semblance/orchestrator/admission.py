@@ -14,15 +14,18 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 from semblance.orchestrator.deadline import Deadline
-from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable, Overloaded
+from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, Overloaded
 from semblance.orchestrator.limit import Limit
 from semblance.orchestrator.queue import FairQueue
 from semblance.orchestrator.release import Release
+from semblance.orchestrator.request import answering
 from semblance.orchestrator.traffic import Traffic
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,18 @@ LEAST = 0.5
 SMOOTHING = 0.1
 # Between two lines of the log about refusals, in seconds.
 TELL_EVERY = 10.0
+
+
+class Refusal(StrEnum):
+    """Why a request is not admitted."""
+
+    QUEUE_FULL = "queue_full"
+    # Too little time is left for it.
+    DEADLINE = "deadline"
+    # There is no release yet.
+    STARTING = "starting"
+    # Its release is not what it says.
+    RELEASE = "release"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +130,7 @@ class Lane:
     def __init__(self, admission: Admission, name: str, queue: Queue) -> None:
         self.in_flight = 0
         # Since the process started.
-        self.refused = 0
+        self.refused: Counter[Refusal] = Counter()
         self._admission = admission
         self._name = name
         self._queue = queue
@@ -141,8 +156,9 @@ class Lane:
         is refused. Who waits is to be within `deadline.enforced()`.
         """
         if self._admission.traffic is None:
+            self.refused[Refusal.STARTING] += 1
             raise DependencyUnavailable("the service is starting: Triton and Milvus are not ready yet")
-        self._check(deadline)
+        self._check_time(deadline)
         if self.has_room and not self.waiting:
             self.in_flight += 1
         else:
@@ -150,8 +166,8 @@ class Lane:
         in_flight, began = self._admission.in_flight, time.monotonic()
         place: Place | None = None
         try:
-            self._check(deadline)
-            place = Place(self, self._release(self._admission.traffic, caller))
+            self._check_time(deadline)
+            place = Place(self, self._served(self._admission.traffic, caller))
             yield place
         except BaseException as error:
             self._failed(error, time.monotonic() - began, in_flight, deadline)
@@ -164,6 +180,17 @@ class Lane:
             else:
                 place.leave_models()
             self._end()
+
+    def _served(self, traffic: Traffic, caller: str) -> Release:
+        """What the request that is being answered is served with. Raises ContractMismatch where it is refused."""
+        try:
+            release = self._release(traffic, caller)
+        except ContractMismatch:
+            self.refused[Refusal.RELEASE] += 1
+            raise
+        if (request := answering.get()) is not None:
+            request.release_id = release.release_id
+        return release
 
     def _release(self, traffic: Traffic, caller: str) -> Release:
         """Raises ContractMismatch where it is refused."""
@@ -201,14 +228,21 @@ class Lane:
             raise
 
     def _overloaded(self) -> Overloaded:
-        self.refused += 1
+        self.refused[Refusal.QUEUE_FULL] += 1
         wait = self._seconds * (self.waiting + 1) / max(1, self.in_flight)
         delay = random.uniform(0.5, 1.5) * max(MIN_RETRY_DELAY, wait)
         text = f"{self._name}: {self.in_flight} in flight and {self.waiting} waiting"
         if time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + TELL_EVERY
-            log.warning("overloaded: %s; %d refused since the start", text, self.refused)
+            log.warning("overloaded: %s; %d refused since the start", text, self.refused[Refusal.QUEUE_FULL])
         return Overloaded(f"{text}, which is all that may; try again in {delay:.2g} s", delay)
+
+    def _check_time(self, deadline: Deadline) -> None:
+        try:
+            self._check(deadline)
+        except DeadlineExceeded:
+            self.refused[Refusal.DEADLINE] += 1
+            raise
 
     def _check(self, deadline: Deadline) -> None:
         """Raises DeadlineExceeded where nothing is left."""

@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 
@@ -20,6 +22,7 @@ from semblance.orchestrator.adapters.milvus import MilvusIndex
 from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.admission import Admission
+from semblance.orchestrator.backlog import Backlog
 from semblance.orchestrator.catalog import Catalog
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits
@@ -31,11 +34,13 @@ from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
 from semblance.orchestrator.grpc_edge.health import OVERALL, Health
 from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
+from semblance.orchestrator.grpc_edge.requests import Requests
 from semblance.orchestrator.grpc_edge.search_service import SearchService
 from semblance.orchestrator.grpc_edge.searcher import Searcher
 from semblance.orchestrator.grpc_edge.server import (
     CATALOG_SERVICE,
     INFERENCE_SERVICE,
+    METHODS,
     RELEASE_SERVICE,
     SEARCH_SERVICE,
     SERVICES,
@@ -47,6 +52,8 @@ from semblance.orchestrator.grpc_edge.tls import Tls, TlsFiles
 from semblance.orchestrator.keeper import Keeper
 from semblance.orchestrator.limit import Limit
 from semblance.orchestrator.mender import Pace
+from semblance.orchestrator.metrics.families import Sources, families
+from semblance.orchestrator.metrics.listener import Listener
 from semblance.orchestrator.needs import Needs
 from semblance.orchestrator.pipeline import Pipeline
 from semblance.orchestrator.ports import Ports
@@ -153,7 +160,8 @@ class Service:
             lambda: self._keeper.keeps,
         )
         deadlines = DeadlinePolicy(settings.default_deadline, settings.max_deadline)
-        streams = Streams()
+        requests = Requests(METHODS, self._statistics)
+        streams = Streams(requests.of_stream)
         self._health = Health((OVERALL, *SERVICES), streams)
         searcher = Searcher(
             pipeline, self._admission, self._schema, self._statistics, self._needs.check_search, self._shadows
@@ -171,7 +179,12 @@ class Service:
             ReleaseService(Releases(ports, self._catalog, settings.build_share), deadlines),
             self._health,
             streams,
+            requests,
         )
+        self._backlog = Backlog(ports, lambda: self._keeper.keeps)
+        self._metrics = None
+        if settings.metrics_listen:
+            self._metrics = Listener(settings.metrics_listen, worker, partial(families, self._sources()))
         self._background: list[asyncio.Task[None]] = []
 
     async def bind(self) -> int:
@@ -183,6 +196,8 @@ class Service:
 
         Raises ContractMismatch where it is not what it should be, DependencyUnavailable where it does not come.
         """
+        if self._metrics is not None:
+            self._metrics.start()
         # It may be this one that has to load the models.
         self._background = [asyncio.create_task(self._keeper.run())]
         await self._first_look()
@@ -190,6 +205,8 @@ class Service:
         work = [self._schema.refresh_forever(), self._follower.run(), *self._needs.watches()]
         if self._door.callers is not None:
             work.append(self._door.callers.watch_forever())
+        if self._metrics is not None:
+            work.append(self._backlog.watch_forever())
         self._background += [asyncio.create_task(each) for each in work]
         self._report()
 
@@ -204,6 +221,8 @@ class Service:
         with suppress(SemblanceError):
             await self._ports.registry.leave(self._name)
         self._threads.close()
+        if self._metrics is not None:
+            self._metrics.stop()
 
     def _made_keeper(self) -> Keeper:
         settings = self._settings
@@ -217,6 +236,21 @@ class Service:
                 lambda: self._keeper.searching or time.time() - self._statistics.last < SEARCHING_SECONDS,
             ),
             drain=settings.max_deadline + 4 * FOLLOW_SECONDS,
+        )
+
+    def _sources(self) -> Sources:
+        return Sources(
+            version=version("semblance-orchestrator"),
+            statistics=self._statistics,
+            admission=self._admission,
+            dependencies=self._needs.dependencies,
+            servers=self._ports.models,
+            threads=self._threads,
+            shadows=self._shadows,
+            backlog=self._backlog,
+            health=self._health.serving,
+            releases=lambda: self._follower.releases,
+            keeps=lambda: self._keeper.keeps,
         )
 
     def _report(self) -> None:

@@ -56,6 +56,8 @@ class Dependency:
         self._answers = True
         # By kind, calls that failed since the last one that did not.
         self._failures: Counter[str] = Counter()
+        # Since the process started, of calls and of probes.
+        self.failed_calls = self.failed_probes = 0
         self._last_failure: Callable[[], Exception | None] = lambda: None
         self._since = 0.0
         self._suspected = asyncio.Event()
@@ -93,6 +95,7 @@ class Dependency:
 
     def _failed(self, kind: str, error: SemblanceError) -> None:
         self._failures[kind] += 1
+        self.failed_calls += 1
         self._suspected.set()
         if self._failures[kind] >= FAILURES:
             self.unavailable(error)
@@ -114,6 +117,7 @@ class Dependency:
             await self._pause(failures)
             error = await self._look()
             failures = 0 if error is None else failures + 1
+            self.failed_probes += error is not None
             if error is None:
                 self._works()
             elif failures >= FAILURES:

@@ -58,6 +58,8 @@ class Follower:
         self._shadows = shadows
         self._statistics = statistics
         self._keeps = keeps
+        # As the registry had them last.
+        self.releases: Sequence[Registered] = ()
         self._checked: dict[Release, Checked] = {}
         self._checking: asyncio.Task[None] | None = None
         self._appeared = 0.0
@@ -98,6 +100,7 @@ class Follower:
             await self._appear()
 
     async def _follow(self, releases: Sequence[Registered]) -> None:
+        self.releases = releases
         serving = [each for each in releases if each.state in (ReleaseState.ACTIVE, ReleaseState.READY)]
         found = {each.release for each in serving}
         self._checked = {release: known for release, known in self._checked.items() if release in found}

@@ -10,7 +10,8 @@ from semblance.orchestrator.replicas import Replica, Replicas
 
 
 class Needs:
-    """`models`, `index` and `metadata` are the ports to work with; `vectors` and `truth` tell of the last two.
+    """`models`, `index` and `metadata` are the ports to work with; `vectors` and `truth` tell of the last
+    two, and `dependencies` of everything.
 
     A probe asks what the active release needs: both models as it names them, its collection, loaded, and its metadata
     store.
@@ -31,7 +32,7 @@ class Needs:
         self.truth = Dependency("the metadata store", lambda *_: ports.metadata.attribute_types(), on_change)
         self.index: VectorIndex = guarded(ports.index, self.vectors, self._counts_collection)
         self.metadata: MetadataStore = guarded(ports.metadata, self.truth)
-        self._dependencies = [*(replica.dependency for replica in replicas), self.vectors, self.truth]
+        self.dependencies = [*(replica.dependency for replica in replicas), self.vectors, self.truth]
 
     def check_search(self) -> None:
         """Raises DependencyUnavailable where a search would fail at one of its steps, before anything is computed."""
@@ -40,7 +41,7 @@ class Needs:
 
     def watches(self) -> list[Coroutine[Any, Any, None]]:
         """To be run for ever once there is a release."""
-        return [dependency.watch() for dependency in self._dependencies]
+        return [dependency.watch() for dependency in self.dependencies]
 
     def _counts_model(self, model: ModelVersion) -> bool:
         return all(model in (active.detector, active.embedder) for active in self._releases()[:1])

@@ -54,8 +54,20 @@ class InferenceServer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TransportUse:
+    """How many inputs have reached a server since the process started, by the way that they took, and its slots of
+    shared memory: those there are, and those that are free."""
+
+    inputs: Mapping[str, int]
+    slots: int = 0
+    free: int = 0
+
+
 class ModelServer(InferenceServer, Protocol):
     """One server, and what it serves."""
+
+    def transport_use(self) -> TransportUse: ...
 
     async def load(self, name: str, versions: Collection[int], config: str, timeout: float) -> None:
         """Serves exactly these versions of a model, warmed at every batch size, or none of it where there are none.

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from semblance.orchestrator.address import is_loopback
+from semblance.orchestrator.address import is_loopback, split
 
 PREFIX = "SEMBLANCE_"
 
@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     health_listen: str = Field(
         "",
         description="Address and port of health alone, without TLS and tokens, for probes that have none; empty: none.",
+    )
+    metrics_listen: str = Field(
+        "",
+        description="Address and port of the metrics, for Prometheus, such as 127.0.0.1:9464; without TLS and tokens; "
+        "empty: none. Of several workers each has a port of its own, from this one on.",
     )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that share the port; limits of requests and threads are of each."
@@ -152,6 +157,16 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "SEMBLANCE_MILVUS_URI holds a password, and errors name it: set SEMBLANCE_MILVUS_TOKEN=user:password"
             )
+        if self.metrics_listen:
+            try:
+                _, port = split(self.metrics_listen)
+            except ValueError as error:
+                raise SettingsError(f"SEMBLANCE_METRICS_LISTEN: {error}") from None
+            if not 0 < port <= 65536 - self.workers:
+                raise SettingsError(
+                    f"SEMBLANCE_METRICS_LISTEN is {self.metrics_listen!r}: expected a port from 1 to "
+                    f"{65536 - self.workers}, as each of {self.workers} workers takes one, from this one on"
+                )
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError("SEMBLANCE_TLS_CERTIFICATE and SEMBLANCE_TLS_KEY belong together; set both or none")
         if self.tls_client_ca and not self.tls_certificate:

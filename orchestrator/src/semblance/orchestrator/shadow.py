@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -48,6 +49,15 @@ class Role(StrEnum):
     SHADOW = "shadow"
 
 
+class Outcome(StrEnum):
+    """What became of a copy."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    # Left out for want of room.
+    DROPPED = "dropped"
+
+
 # Ids of a candidate and of the active release beside it, and what the candidate is: added up while all that stays so.
 Pair = tuple[str, Role, str]
 
@@ -61,6 +71,8 @@ class Shadows:
         self._random = random.Random()
         self._running: set[asyncio.Task[None]] = set()
         self._observations: dict[Pair, Observations] = {}
+        # Copies by the id of the release that they were for, since the process started.
+        self.copies: Counter[tuple[str, Outcome]] = Counter()
 
     async def close(self) -> None:
         running = list(self._running)
@@ -111,6 +123,7 @@ class Shadows:
         """Runs a search, which was answered after so many seconds, on the release, too, where there is room for it."""
         if len(self._running) >= MOST or not self._admission.idle:
             seen.dropped += 1
+            self.copies[release.release_id, Outcome.DROPPED] += 1
             return
         task = asyncio.create_task(self._run(query, answer, seconds, traffic, release, role, seen))
         self._running.add(task)
@@ -133,12 +146,15 @@ class Shadows:
                 copy = await self._pipeline.search(query, release, deadline, Stopwatch())
         except Exception as error:
             log.debug("a copy of a search failed on release %s: %s", release.release_id, error)
-            if isinstance(error, Overloaded):
+            dropped = isinstance(error, Overloaded)
+            self.copies[release.release_id, Outcome.DROPPED if dropped else Outcome.FAILED] += 1
+            if dropped:
                 seen.dropped += 1
             elif role is Role.SHADOW and not isinstance(error, InvalidArgument):
                 seen.candidate.failed += 1
                 _add_original(seen, release, traffic, seconds)
             return
+        self.copies[release.release_id, Outcome.ANSWERED] += 1
         if role is Role.SHADOW:
             seen.candidate.add(time.perf_counter() - began)
             _add_original(seen, release, traffic, seconds)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArgument, NotFound, WrongState
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
-from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours, StoredImage, Written
+from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours, StoredImage, TransportUse, Written
 from semblance.orchestrator.release import (
     LIVE,
     Canary,
@@ -97,6 +97,9 @@ class FakeInferenceServer(Faulty):
     @contextmanager
     def batch(self, model: ModelVersion, rows: int) -> Iterator["FakeBatch"]:
         yield FakeBatch(self, model, np.empty((rows, *model.input.dims), np.uint8))
+
+    def transport_use(self) -> TransportUse:
+        return TransportUse({"bytes": len(self.requests)})
 
     async def infer(self, model: ModelVersion, batch: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
         await self.check(model, timeout)

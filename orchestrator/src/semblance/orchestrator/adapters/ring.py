@@ -39,6 +39,10 @@ class Ring:
         """Slots that are free or leased."""
         return len(self._free) + len(self._leased)
 
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
     def lease(self) -> Slot | None:
         """The slot that was used last, whose memory is in the caches; None where none is free."""
         with self._lock:

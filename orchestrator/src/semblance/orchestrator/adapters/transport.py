@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2
 from semblance.orchestrator.adapters import shared_memory
 from semblance.orchestrator.adapters.ring import Ring, Slot
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
+from semblance.orchestrator.ports import TransportUse
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,11 @@ class Transport:
     def __len__(self) -> int:
         """Slots that Triton has."""
         return len(self._ring)
+
+    def use(self) -> TransportUse:
+        return TransportUse(
+            {str(way): inputs for way, inputs in self.inputs.copy().items()}, len(self), self._ring.free
+        )
 
     async def close(self) -> None:
         if self._keeping is None:

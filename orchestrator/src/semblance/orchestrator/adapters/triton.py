@@ -15,6 +15,7 @@ from semblance.orchestrator.adapters.inference import Inference, TritonBatch
 from semblance.orchestrator.adapters.transport import Mode, Transport
 from semblance.orchestrator.adapters.triton_status import errors, load_errors, title_of
 from semblance.orchestrator.errors import ContractMismatch
+from semblance.orchestrator.ports import TransportUse
 from semblance.orchestrator.release import ModelVersion, Tensor
 
 CHANNEL_OPTIONS = [
@@ -39,6 +40,9 @@ class TritonServer:
     async def close(self) -> None:
         await self.transport.close()
         await self._channel.close()
+
+    def transport_use(self) -> TransportUse:
+        return self.transport.use()
 
     def batch(self, model: ModelVersion, rows: int) -> AbstractContextManager[TritonBatch]:
         return self._inference.batch(model, rows)

@@ -68,7 +68,9 @@ def around(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
 
 async def refuse(context: Context, error: Exception) -> NoReturn:
     """Ends the call with the status of an error."""
-    await context.abort_with_status(rpc_status.to_status(fault(error).status()))
+    status = rpc_status.to_status(fault(error).status())
+    # `abort_with_status` would put its own in the place of what is there.
+    await context.abort(status.code, status.details, (*context.trailing_metadata(), *status.trailing_metadata))
 
 
 def _guarded(behaviour: Behaviour) -> Behaviour:

@@ -33,6 +33,10 @@ class Health(HealthServicer):  # type: ignore[misc]
     def is_serving(self, service: str) -> bool:
         return self._serving[service]
 
+    def serving(self) -> dict[str, bool]:
+        """By service."""
+        return self._serving.copy()
+
     def say(self, services: Iterable[str], serving: bool) -> None:
         """Whether they serve; nobody does any more when the service is stopping."""
         self._serving.update(dict.fromkeys(services, serving and not self._stopping))

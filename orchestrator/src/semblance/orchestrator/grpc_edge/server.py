@@ -16,17 +16,22 @@ from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
 from semblance.orchestrator.grpc_edge.health import OVERALL, Health
 from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
+from semblance.orchestrator.grpc_edge.requests import Requests
 from semblance.orchestrator.grpc_edge.search_service import SearchService
 from semblance.orchestrator.grpc_edge.stream import Streams
 from semblance.orchestrator.grpc_edge.tls import Tls
 from semblance.v1 import catalog_pb2, catalog_pb2_grpc, release_pb2, release_pb2_grpc, search_pb2, search_pb2_grpc
 
-SEARCH_SERVICE = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
-CATALOG_SERVICE = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
-RELEASE_SERVICE = release_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
-INFERENCE_SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+DESCRIPTORS = [
+    search_pb2.DESCRIPTOR.services_by_name["SearchService"],
+    catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+    release_pb2.DESCRIPTOR.services_by_name["ReleaseService"],
+    service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
+]
+SERVICES = tuple(service.full_name for service in DESCRIPTORS)
+SEARCH_SERVICE, CATALOG_SERVICE, RELEASE_SERVICE, INFERENCE_SERVICE = SERVICES
+METHODS = [f"/{service.full_name}/{method.name}" for service in DESCRIPTORS for method in service.methods]
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-SERVICES = (SEARCH_SERVICE, CATALOG_SERVICE, RELEASE_SERVICE, INFERENCE_SERVICE)
 MAX_MESSAGE_BYTES = 64 * 2**20
 # Handlers start when the body is read, so what is read at once must be bounded too, for each connection: below the
 # 1,000 unhandled requests from which gRPC resets streams in words of its own (`grpc.server.max_pending_requests`).
@@ -68,14 +73,15 @@ class Server:
         releases: ReleaseService,
         health: Health,
         streams: Streams,
+        requests: Requests,
     ) -> None:
         self._door = door
         self._streams = streams
         options = [*OPTIONS, ("grpc.so_reuseport", int(door.shared))]
-        interceptors: list[grpc.aio.ServerInterceptor] = [ErrorBoundary()]
+        interceptors: list[grpc.aio.ServerInterceptor] = [requests, ErrorBoundary()]
         if door.callers is not None:
             interceptors.insert(
-                0, Access(door.callers, certificates=door.tls is not None and door.tls.asks_certificates)
+                1, Access(door.callers, certificates=door.tls is not None and door.tls.asks_certificates)
             )
         self._server = grpc.aio.server(interceptors=interceptors, options=options)
         self._probed = grpc.aio.server(options=options)

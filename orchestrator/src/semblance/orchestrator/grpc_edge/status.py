@@ -27,6 +27,7 @@ from semblance.orchestrator.errors import (
     Unauthenticated,
     WrongState,
 )
+from semblance.orchestrator.request import answering
 from semblance.v1.failure_pb2 import Failure
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,18 @@ class Fault:
 
 
 def fault(error: Exception) -> Fault:
-    """Anything that is not in the table is a defect of ours: its text stays in the log, under an id."""
+    """What became of the request that is being answered, which is told so.
+
+    Anything that is not in the table is a defect of ours: its text stays in the log, under an id.
+    """
+    found = _fault(error)
+    if (request := answering.get()) is not None:
+        request.fail(found.code.name, found.reason)
+        log.debug("failed with %s: %s", found.code.name, found.message)
+    return found
+
+
+def _fault(error: Exception) -> Fault:
     if isinstance(error, SemblanceError):
         code, reason = TABLE[type(error)]
         return Fault(code, reason, _shortened(str(error)), error.retry_delay if isinstance(error, Retryable) else None)

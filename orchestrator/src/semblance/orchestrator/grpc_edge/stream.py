@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from itertools import count
 from typing import Any, TypeVar
 
 import grpc
@@ -17,7 +18,9 @@ Request = TypeVar("Request")
 class Streams:
     """The streams that are open, so that they can be told to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, answering: Callable[[int], AbstractContextManager[None]]) -> None:
+        """`answering` is around the answer to each message of a stream, with its number."""
+        self._answering = answering
         self._reading: set[asyncio.Timeout] = set()
         self._draining = False
 
@@ -43,8 +46,11 @@ class Streams:
         # gRPC takes one message at a time.
         writing = asyncio.Lock()
 
+        numbers = count(1)
+
         async def respond(request: Request) -> None:
-            response = await answer(request)
+            with self._answering(next(numbers)):
+                response = await answer(request)
             async with writing:
                 # It fails where the caller is gone, before gRPC cancels what is in flight.
                 with suppress(grpc.aio.InternalError):
