@@ -33,6 +33,8 @@ def test_a_flag_wins_over_a_variable_over_the_default(monkeypatch: pytest.Monkey
         ("SEMBLANCE_SPEED", "1", "unknown environment variable SEMBLANCE_SPEED"),
         ("SEMBLANCE_SEARCH_QUEUE", "many", "SEMBLANCE_SEARCH_QUEUE is 'many'.*integer"),
         ("SEMBLANCE_PIXEL_THREADS", "0", "SEMBLANCE_PIXEL_THREADS is '0'.*greater than or equal to 1"),
+        ("SEMBLANCE_METRICS_LISTEN", "9464", "SEMBLANCE_METRICS_LISTEN: '9464' is not an address; expected host:port"),
+        ("SEMBLANCE_METRICS_LISTEN", "localhost:0", "expected a port from 1 to 65535"),
         ("SEMBLANCE_LOG_LEVEL", "loud", "SEMBLANCE_LOG_LEVEL is 'loud'.*'DEBUG'"),
     ],
 )

@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 
+from semblance.orchestrator.request import Request, answering
 from semblance.orchestrator.threads import Threads
 
 
@@ -36,4 +37,11 @@ async def test_an_error_reaches_who_waits() -> None:
     threads = Threads(1)
     with pytest.raises(ZeroDivisionError):
         await threads.run(divmod, 1, 0)
+    threads.close()
+
+
+async def test_the_thread_knows_for_whom_it_works() -> None:
+    threads = Threads(1)
+    answering.set(Request("a", "b"))
+    assert await threads.run(answering.get) is answering.get() is not None
     threads.close()

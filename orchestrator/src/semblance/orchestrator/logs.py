@@ -1,9 +1,11 @@
-"""One line of JSON for each record, tracebacks included."""
+"""One line of JSON for each record, tracebacks included, with the request that it is of."""
 
 import json
 import logging
 import sys
 from datetime import UTC, datetime
+
+from semblance.orchestrator.request import answering
 
 
 class JsonFormatter(logging.Formatter):
@@ -14,6 +16,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (request := answering.get()) is not None:
+            line |= {"request_id": request.request_id, "method": request.method, "release": request.release_id}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

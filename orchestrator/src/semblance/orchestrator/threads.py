@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -20,10 +21,11 @@ class Threads:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        job = [partial(work, *args, **kwargs)]
+        # What is logged in the thread is the request's.
+        context, job = copy_context(), [partial(work, *args, **kwargs)]
         self.wanted += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: job.pop()())
+            return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(job.pop()))
         finally:
             self.wanted -= 1
             # What was given up keeps its place in the pool's queue, but not its image in memory.
