@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -65,7 +66,12 @@ from semblance.orchestrator.shadow import Shadows
 from semblance.orchestrator.statistics import Statistics
 from semblance.orchestrator.threads import Threads
 
+if TYPE_CHECKING:
+    from semblance.orchestrator.adapters.tracing import OtlpTracer
+
 log = logging.getLogger(__name__)
+
+VERSION = version("semblance-orchestrator")
 
 # Slots of shared memory. Requests of both models are under way or being filled even where few photos are in flight;
 # where many are, their inputs share slots.
@@ -127,6 +133,20 @@ def door(settings: Settings) -> Door:
     return Door(settings.listen, settings.workers > 1, tls, callers, settings.health_listen)
 
 
+def tracer(settings: Settings, name: str) -> "OtlpTracer | None":
+    """Raises SettingsError where traces are wanted and what sends them is not installed."""
+    if not settings.otlp_endpoint:
+        return None
+    try:
+        # Who wants no traces needs none of its packages.
+        from semblance.orchestrator.adapters.tracing import OtlpTracer
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"SEMBLANCE_OTLP_ENDPOINT is set, and {error.name} is missing: install semblance-orchestrator[tracing]"
+        ) from None
+    return OtlpTracer(settings.otlp_endpoint, settings.trace_share, VERSION, name)
+
+
 class Service:
     """Built, it does nothing; `bind`, `activate` and `stop` are its life.
 
@@ -160,7 +180,8 @@ class Service:
             lambda: self._keeper.keeps,
         )
         deadlines = DeadlinePolicy(settings.default_deadline, settings.max_deadline)
-        requests = Requests(METHODS, self._statistics)
+        self._tracer = tracer(settings, self._name)
+        requests = Requests(METHODS, self._statistics, self._tracer)
         streams = Streams(requests.of_stream)
         self._health = Health((OVERALL, *SERVICES), streams)
         searcher = Searcher(
@@ -223,6 +244,8 @@ class Service:
         self._threads.close()
         if self._metrics is not None:
             self._metrics.stop()
+        if self._tracer is not None:
+            await self._tracer.close()
 
     def _made_keeper(self) -> Keeper:
         settings = self._settings
@@ -240,7 +263,7 @@ class Service:
 
     def _sources(self) -> Sources:
         return Sources(
-            version=version("semblance-orchestrator"),
+            version=VERSION,
             statistics=self._statistics,
             admission=self._admission,
             dependencies=self._needs.dependencies,

@@ -18,6 +18,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (request := answering.get()) is not None:
             line |= {"request_id": request.request_id, "method": request.method, "release": request.release_id}
+            if request.span is not None:
+                line["trace_id"] = request.span.traceparent.split("-")[1]
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

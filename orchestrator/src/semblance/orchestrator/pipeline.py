@@ -1,7 +1,7 @@
 """The chain: decode → detect → crop → embed → search."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -65,14 +65,17 @@ class Region:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Wall seconds by stage."""
+    """Wall seconds by stage; `on_lap` is told when one has ended."""
 
     started: float = field(default_factory=time.perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
+    on_lap: Callable[[], None] | None = None
 
     def lap(self, stage: str) -> None:
         """Ends a stage: what has passed since the one before is its time."""
         self.stages[stage] = self.total() - sum(self.stages.values())
+        if self.on_lap is not None:
+            self.on_lap()
 
     def total(self) -> float:
         return time.perf_counter() - self.started

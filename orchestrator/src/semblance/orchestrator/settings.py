@@ -56,6 +56,15 @@ class Settings(BaseSettings):
         description="Address and port of the metrics, for Prometheus, such as 127.0.0.1:9464; without TLS and tokens; "
         "empty: none. Of several workers each has a port of its own, from this one on.",
     )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="Collector of traces, spoken to in OTLP over gRPC: http://host:4317, or https:// with TLS; empty: "
+        "there are none.",
+    )
+    trace_share: float = Field(
+        0.01, ge=0, le=1, description="Part of the requests that are traced whose callers send no traceparent."
+    )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that share the port; limits of requests and threads are of each."
     )

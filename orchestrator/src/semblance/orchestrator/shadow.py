@@ -11,6 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -27,6 +28,7 @@ from semblance.orchestrator.errors import (
 from semblance.orchestrator.observations import Observations, Side
 from semblance.orchestrator.pipeline import Answer, Pipeline, Query, Stopwatch
 from semblance.orchestrator.release import Release
+from semblance.orchestrator.request import answering
 from semblance.orchestrator.traffic import Traffic
 
 log = logging.getLogger(__name__)
@@ -139,6 +141,9 @@ class Shadows:
         role: Role,
         seen: Observations,
     ) -> None:
+        # A span of the request's trace would be taken for a part of its time.
+        if (request := answering.get()) is not None:
+            answering.set(replace(request, span=None))
         deadline, began = Deadline.after(self._seconds), time.perf_counter()
         try:
             traffic.check(release)

@@ -89,6 +89,13 @@ def port_option(name: str, default: int, what: str) -> Callable[[Any], Any]:
 @port_option("--triton-http-port", triton.Ports.http, "Triton's HTTP port.")
 @port_option("--triton-grpc-port", triton.Ports.grpc, "Triton's gRPC port.")
 @port_option("--triton-metrics-port", triton.Ports.metrics, "Triton's metrics port.")
+@click.option(
+    "--triton-traces",
+    default="",
+    metavar="URL",
+    help="Where Triton sends traces, by OTLP over HTTP: http://host:4318/v1/traces. The orchestrator's go to "
+    "SEMBLANCE_OTLP_ENDPOINT.",
+)
 def up(
     repository: Path,
     data: Path,
@@ -99,6 +106,7 @@ def up(
     triton_http_port: int,
     triton_grpc_port: int,
     triton_metrics_port: int,
+    triton_traces: str,
 ) -> None:
     """Start Triton, Milvus and the orchestrator on this host, and return when they are ready.
 
@@ -113,6 +121,7 @@ def up(
         milvus_port=milvus_port,
         triton=triton.Ports(triton_http_port, triton_grpc_port, triton_metrics_port),
         insecure_listen=insecure_listen,
+        triton_traces=triton_traces,
     )
     console = Console()
     try:

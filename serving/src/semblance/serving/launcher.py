@@ -89,6 +89,7 @@ class Launcher:
                     models=(),
                     shared_memory_prefix=self.run.shared_memory_prefix,
                     log=self.logs / "triton.log",
+                    traces=self.plan.triton_traces,
                 )
             )
             self.triton = server.grpc

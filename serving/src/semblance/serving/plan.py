@@ -26,6 +26,7 @@ class Plan:
     milvus_port: int
     triton: triton.Ports
     insecure_listen: bool = False
+    triton_traces: str = ""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:

@@ -32,6 +32,8 @@ SHARED_MEMORY_BYTES = 32 << 20
 SHARED_MEMORY_GROWTH_BYTES = 16 << 20
 SHARED_MEMORY = Path("/dev/shm")
 STUB_TIMEOUT_SECONDS = 120
+# Of so many requests that bring no trace with them, one is traced: the most that Triton takes.
+NO_TRACES_OF_ITS_OWN = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def running(
     models: Sequence[str] | None = None,
     shared_memory_prefix: str | None = None,
     log: Path | None = None,
+    traces: str = "",
 ) -> Iterator[Triton]:
     """Runs Triton over a model repository, loads `models` (None: all of it) and proves them.
 
@@ -104,6 +107,7 @@ def running(
         folder: for its log and the links it needs.
         ports: None takes free ones.
         shared_memory_prefix: begins the names of its shared memory; whoever restarts after a crash removes by it.
+        traces: where its traces go, a URL of OTLP over HTTP; empty for none.
 
     Raises:
         StartError: the environment is not there, Triton did not start, or a model did not load.
@@ -115,7 +119,11 @@ def running(
     try:
         with process_running(
             "Triton",
-            [package(environment) / "tritonserver" / "bin" / "tritonserver", *options(ports, prefix)],
+            [
+                package(environment) / "tritonserver" / "bin" / "tritonserver",
+                *options(ports, prefix),
+                *trace_options(traces),
+            ],
             log=log or folder / "triton.log",
             environment=variables(environment),
             folder=folder,
@@ -204,6 +212,20 @@ def options(ports: Ports, shared_memory_prefix: str) -> list[str]:
         f"--exit-timeout-secs={DRAIN_SECONDS}",
         *(f"--backend-config=python,{name}={value}" for name, value in stub.items()),
     ]
+
+
+def trace_options(url: str) -> list[str]:
+    """Triton goes on with the traces of who calls it, and begins none of its own; without a URL it does neither."""
+    if not url:
+        return []
+    settings = (
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        f"rate={NO_TRACES_OF_ITS_OWN}",
+        f"opentelemetry,url={url}",
+        "opentelemetry,resource=service.name=triton",
+    )
+    return [f"--trace-config={setting}" for setting in settings]
 
 
 def is_ready(address: str) -> bool:

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from semblance.orchestrator import spans
+from semblance.orchestrator.request import Span
+
 Kind = TypeVar("Kind", bound=Hashable)
 
 
@@ -31,6 +34,7 @@ class Part:
         deadline: a moment of the monotonic clock.
         answer: None until all rows are there; done when nobody waits for it any more.
         left: the caller went before that.
+        span: what the call is a part of, where its request is traced.
     """
 
     rows: int
@@ -40,6 +44,7 @@ class Part:
     deadline: float = 0.0
     answer: asyncio.Future[Any] | None = None
     left: bool = False
+    span: Span | None = None
 
     @property
     def wanted(self) -> bool:
@@ -72,6 +77,10 @@ class Call(ABC):
     @property
     def wanted(self) -> bool:
         return any(part.wanted for part in self.parts)
+
+    @property
+    def spans(self) -> list[Span | None]:
+        return [part.span for part in self.parts]
 
     @abstractmethod
     async def send(self, timeout: float) -> Any:
@@ -129,6 +138,7 @@ class Coalescer(Generic[Kind]):
         assert part.call is not None
         part.deadline = time.monotonic() + timeout
         part.answer = asyncio.get_running_loop().create_future()
+        part.span = spans.current()
         with self._lock:
             part.call.filling -= 1
         self._start(kind)

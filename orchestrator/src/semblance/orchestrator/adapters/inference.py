@@ -27,6 +27,7 @@ from semblance.orchestrator.adapters.triton_status import (
 )
 from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded
 from semblance.orchestrator.release import ModelVersion, Tensor
+from semblance.orchestrator.spans import calling
 
 INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
 # Serialised requests that are kept: one for each slot of shared memory, model and number of rows.
@@ -115,6 +116,8 @@ class Request(Call):
         self._way = leased if isinstance(leased, Way) else Way.SHARED_MEMORY
         self._inference = inference
         self._model = model
+        # Of the call, where it is part of a trace.
+        self._metadata: list[tuple[str, str]] | None = None
         super().__init__(room)
 
     def add(self, part: Part) -> None:
@@ -125,7 +128,17 @@ class Request(Call):
             part.data = self._pixels[part.first : self.rows]
 
     async def send(self, timeout: float) -> NDArray[np.float32]:
-        with errors(self._inference.url, self._model):
+        model = self._model
+        attributes: dict[str, str | int] = {
+            "server.address": self._inference.url,
+            "model": model.name,
+            "model.version": model.version,
+            "rows": self._wanted,
+        }
+        with (
+            errors(self._inference.url, model),
+            calling(f"Triton {model.name}", attributes, self.spans) as self._metadata,
+        ):
             if self._slot is None:
                 response = await self._in_message(self._way, timeout)
             elif not self._whole:
@@ -156,7 +169,9 @@ class Request(Call):
         idle = False
         try:
             response = await self._inference.call(
-                _serialised(model.name, model.version, model.input, self._wanted, slot.name), timeout=timeout
+                _serialised(model.name, model.version, model.input, self._wanted, slot.name),
+                timeout=timeout,
+                metadata=self._metadata,
             )
             idle = True
             return response
@@ -167,13 +182,13 @@ class Request(Call):
             if UNKNOWN_REGION not in text:
                 raise
             self._inference.transport.lost(len(self.parts))
-            return await self._inference.call(self._message(), timeout=timeout)
+            return await self._inference.call(self._message(), timeout=timeout, metadata=self._metadata)
         finally:
             self._release(idle)
 
     async def _in_message(self, way: Way, timeout: float) -> service_pb2.ModelInferResponse:
         self._inference.transport.count(way, len(self.parts))
-        return await self._inference.call(self._message(), timeout=timeout)
+        return await self._inference.call(self._message(), timeout=timeout, metadata=self._metadata)
 
     def _message(self) -> bytes:
         """The serialised request, its last field put behind the others by hand: the pixels are copied once."""

@@ -38,6 +38,7 @@ from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, De
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbours
 from semblance.orchestrator.release import Release
+from semblance.orchestrator.spans import calling
 
 # Lengths of VARCHAR fields, in bytes of UTF-8: an item id has up to 256 characters.
 KEY_LENGTH = 128
@@ -69,6 +70,8 @@ MISSING = 100
 NOT_LOADED = 101
 # A property of each collection, the digest of an embedder's model file: another's vectors may have the same length.
 MADE_FOR = "semblance.embedder"
+
+SEARCH = "search"
 
 log = logging.getLogger(__name__)
 # What it logs, with a traceback, it also raises.
@@ -146,7 +149,7 @@ class MilvusIndex:
     ) -> list[Neighbours]:
         if not len(vectors):
             return []
-        async with self._collection_call("search", release, timeout) as client, self._reading():
+        async with self._collection_call(SEARCH, release, timeout) as client, self._reading():
             condition = "" if where is None else expression(where, self._membership)
             search = partial(self._search, release, vectors, limit, condition, include_attributes, timeout)
             try:
@@ -199,9 +202,12 @@ class MilvusIndex:
     @asynccontextmanager
     async def _call(self, action: str, collection: str, timeout: float) -> AsyncIterator[AsyncMilvusClient]:
         """The connected client, for at most `timeout` seconds; maps every failure of what is done with it."""
+        # Several requests' searches are one call: they tell of it themselves.
+        span = nullcontext() if action == SEARCH else calling(f"Milvus: {action}", {"collection": collection})
         try:
-            async with asyncio.timeout(timeout):
-                yield await self._connected()
+            with span:
+                async with asyncio.timeout(timeout):
+                    yield await self._connected()
         except TimeoutError:
             raise DeadlineExceeded(f"Milvus did not {action} within {timeout:.3g} seconds") from None
         except (MilvusException, grpc.RpcError) as error:

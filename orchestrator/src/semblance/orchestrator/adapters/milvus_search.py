@@ -7,7 +7,7 @@ call is added here, too: the token, the database and the encryption that the add
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from semblance.orchestrator.adapters.coalescer import Call, Coalescer, Part
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.ports import Neighbour, Neighbours
 from semblance.orchestrator.release import Release
+from semblance.orchestrator.spans import calling
 
 METRIC = "COSINE"
 HIT_FIELDS = ("item_id", "image_id", "x1", "y1", "x2", "y2")
@@ -51,6 +52,7 @@ class MilvusSearch:
         except MilvusException as error:
             raise ValueError(f"Milvus' address {uri!r} is none: {error.message}") from None
         channel_options = [("grpc.max_receive_message_length", -1), *options.items()]
+        self.address = address.address
         self._channel = (
             grpc.aio.secure_channel(address.address, grpc.ssl_channel_credentials(), channel_options)
             if "secure" in dict(address.handler_kwargs)
@@ -94,11 +96,13 @@ class MilvusSearch:
     def _together(self, asked: "Asked", rows: int) -> "Searches":
         return Searches(self, asked.settings, max(min(MOST_VECTORS, MOST_ROWS // asked.limit), rows))
 
-    async def ask(self, settings: bytes, vectors: NDArray[np.float32], timeout: float) -> list[Neighbours]:
+    async def ask(
+        self, settings: bytes, vectors: NDArray[np.float32], timeout: float, metadata: Sequence[tuple[str, str]] = ()
+    ) -> list[Neighbours]:
         """One call: `settings` are all of its request but the vectors, serialised."""
         # Serialised messages that follow each other are one message.
         request = settings + _queries(vectors)
-        answer = await self._search(request, timeout=timeout, metadata=self._metadata or None)
+        answer = await self._search(request, timeout=timeout, metadata=[*self._metadata, *metadata] or None)
         check_status(answer.status)
         return _neighbours(answer.results)
 
@@ -119,7 +123,10 @@ class Searches(Call):
         self._settings = settings
 
     async def send(self, timeout: float) -> list[Neighbours]:
-        return await self._milvus.ask(self._settings, np.concatenate([part.data for part in self.parts]), timeout)
+        vectors = np.concatenate([part.data for part in self.parts])
+        attributes = {"server.address": self._milvus.address, "rows": len(vectors)}
+        with calling("Milvus search", attributes, self.spans) as metadata:
+            return await self._milvus.ask(self._settings, vectors, timeout, metadata or [])
 
 
 @lru_cache(REQUESTS_KEPT)

@@ -13,18 +13,22 @@ import grpc
 from semblance.orchestrator import caller
 from semblance.orchestrator.grpc_edge.boundary import Behaviour, Context, Handler, around
 from semblance.orchestrator.request import Request, answering
+from semblance.orchestrator.spans import Tracer
 from semblance.orchestrator.statistics import Statistics
 
 # Metadata: what the caller calls its request, and what the service answers that it called it.
 ID_KEY = "x-request-id"
+# With those of W3C's Trace Context.
+KEYS = frozenset({ID_KEY, "traceparent", "tracestate"})
 ID_PATTERN = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class Requests(grpc.aio.ServerInterceptor):
     """Stands before all others, so that those who are turned away count, too."""
 
-    def __init__(self, methods: Collection[str], statistics: Statistics) -> None:
+    def __init__(self, methods: Collection[str], statistics: Statistics, tracer: Tracer | None = None) -> None:
         """`methods` are counted, and no other name that somebody may call."""
+        self._tracer = tracer
         self._methods = frozenset(methods)
         self._statistics = statistics
         # By method: the handler that was met last, and the same, recorded.
@@ -38,7 +42,7 @@ class Requests(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if method not in self._methods:
             return await continuation(handler_call_details)
-        answering.set(Request(_id(handler_call_details.invocation_metadata), method[1:]))
+        answering.set(self._request(method[1:], handler_call_details.invocation_metadata))
         handler = await continuation(handler_call_details)
         known, recorded = self._recorded.get(method, (None, None))
         if handler is not known:
@@ -51,8 +55,9 @@ class Requests(grpc.aio.ServerInterceptor):
         """Around the answer to a message of the stream that is being answered: a request of its own."""
         stream = answering.get()
         assert stream is not None
-        request = Request(f"{stream.request_id}/{number}", stream.method)
+        request = Request(f"{stream.request_id}/{number}", stream.method, carrier=stream.carrier)
         answering.set(request)
+        self._trace(request)
         began = time.perf_counter()
         try:
             yield
@@ -65,6 +70,7 @@ class Requests(grpc.aio.ServerInterceptor):
     def _unary(self, behaviour: Behaviour) -> Behaviour:
         async def recorded(message: Any, context: Context) -> Any:
             request, began = _begun(context), time.perf_counter()
+            self._trace(request)
             try:
                 return await behaviour(message, context)
             except asyncio.CancelledError:
@@ -91,8 +97,23 @@ class Requests(grpc.aio.ServerInterceptor):
 
         return recorded
 
+    def _request(self, method: str, metadata: Any) -> Request:
+        sent = {key: value for key, value in metadata if key in KEYS}
+        named = sent.pop(ID_KEY, None)
+        if not isinstance(named, str) or not ID_PATTERN.fullmatch(named):
+            # None that a log can show.
+            named = token_hex(8)
+        return Request(named, method, carrier=sent)
+
+    def _trace(self, request: Request) -> None:
+        if self._tracer is not None:
+            request.span = self._tracer.begin(request)
+
     def _add(self, request: Request, seconds: float | None) -> None:
-        self._statistics.add_request(request, caller.current.get().name, seconds)
+        name = caller.current.get().name
+        self._statistics.add_request(request, name, seconds)
+        if request.span is not None:
+            request.span.finish(name)
 
 
 def _begun(context: Context) -> Request:
@@ -108,11 +129,3 @@ def _cancelled(request: Request, context: Context) -> None:
     over = context.time_remaining() == 0
     status = "DEADLINE_EXCEEDED" if over else "CANCELLED"
     request.fail(status, status)
-
-
-def _id(metadata: Any) -> str:
-    """The caller's, unless it is none that a log can show."""
-    for key, value in metadata:
-        if key == ID_KEY and isinstance(value, str) and ID_PATTERN.fullmatch(value):
-            return value
-    return token_hex(8)

@@ -13,6 +13,7 @@ from semblance.orchestrator.pipeline import Answer, Pipeline, Query, Stopwatch
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.schema import Schema
 from semblance.orchestrator.shadow import Shadows
+from semblance.orchestrator.spans import stages
 from semblance.orchestrator.statistics import Statistics
 
 # Below what a message may have (`server.MAX_MESSAGE_BYTES`), which gRPC would refuse in words of its own.
@@ -43,7 +44,17 @@ class Searcher:
         self, query: Query, caller: str, deadline: Deadline, encode: Callable[[Answer], Response]
     ) -> Response:
         """The answer as `encode` puts it in the caller's protocol; counted and timed, as a cancelled one is."""
-        stopwatch = Stopwatch()
+        with stages() as on_lap:
+            return await self._search(query, caller, deadline, encode, Stopwatch(on_lap=on_lap))
+
+    async def _search(
+        self,
+        query: Query,
+        caller: str,
+        deadline: Deadline,
+        encode: Callable[[Answer], Response],
+        stopwatch: Stopwatch,
+    ) -> Response:
         served: Release | None = None
         try:
             if query.where is not None:
