@@ -15,10 +15,11 @@ import pytest
 
 from semblance.client import Client, NewItem
 from semblance.orchestrator.adapters import shared_memory
-from semblance.serving import orchestrator
+from semblance.serving import orchestrator, ports
 from semblance.serving.triton import Triton
 from semblance.v1.search_pb2 import SearchRequest
 from semblance.v1.search_pb2_grpc import SearchServiceStub
+from tests.scrape import Scrape
 from tests.stack import World
 
 pytestmark = pytest.mark.standalone
@@ -28,11 +29,22 @@ PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
+def metrics() -> list[str]:
+    """Where each worker tells its metrics."""
+    first = next(port for port in ports.free(100) if ports.is_free(port + 1))
+    return [f"127.0.0.1:{first + number}" for number in range(WORKERS)]
+
+
+@pytest.fixture(scope="module")
 def server(
-    inference: Triton, repository: Path, milvus_standalone: str, tmp_path_factory: pytest.TempPathFactory
+    inference: Triton,
+    repository: Path,
+    milvus_standalone: str,
+    metrics: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[orchestrator.Orchestrator]:
     folder = tmp_path_factory.mktemp("workers")
-    settings = {"SEMBLANCE_WORKERS": str(WORKERS)}
+    settings = {"SEMBLANCE_WORKERS": str(WORKERS), "SEMBLANCE_METRICS_LISTEN": metrics[0]}
     with orchestrator.running(
         folder, repository=repository, triton=inference.grpc, milvus=milvus_standalone, settings=settings
     ) as server:
@@ -53,8 +65,12 @@ def workers(server: orchestrator.Orchestrator) -> list[psutil.Process]:
 
 def listening(server: orchestrator.Orchestrator) -> int:
     """Workers that are ready, each of which listens."""
+    port = int(server.address.rpartition(":")[2])
     return sum(
-        any(connection.status == psutil.CONN_LISTEN for connection in worker.net_connections("tcp"))
+        any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for connection in worker.net_connections("tcp")
+        )
         for worker in workers(server)
     )
 
@@ -87,6 +103,31 @@ def test_a_killed_worker_is_replaced_and_the_others_serve_on(server: orchestrato
     until(lambda: first not in workers(server) and listening(server) == WORKERS)
     assert any("was killed by SIGKILL; starting another" in message for message in messages(server))
     assert not list(shared_memory.FOLDER.glob(f"{shared_memory.PREFIX}{first.pid}-*"))
+
+
+def test_each_worker_counts_for_itself_and_no_count_is_lost(
+    server: orchestrator.Orchestrator, world: World, metrics: list[str]
+) -> None:
+    def searches() -> list[float]:
+        method = "semblance.v1.SearchService/Search"
+        counts = (
+            Scrape.of(listen)("semblance_requests_total", method=method, status="OK", release="r1", caller="anybody")
+            for listen in metrics
+        )
+        return [count or 0.0 for count in counts]
+
+    before = searches()
+    for _ in range(16):
+        with Client(server.address) as client:
+            client.search(next(iter(world.photos.values())))
+    after = searches()
+    assert sum(after) == sum(before) + 16
+    # The kernel spreads the connections.
+    assert all(late > early for early, late in zip(before, after, strict=True))
+    # The one that was killed may have been the keeper.
+    until(lambda: {Scrape.of(listen)("semblance_keeper") for listen in metrics} == {0.0, 1.0})
+    ways = {way for listen in metrics for _, way in Scrape.of(listen).series("semblance_transport_inputs_total")}
+    assert "shared_memory" in ways
 
 
 def test_what_one_worker_stores_the_other_one_finds(server: orchestrator.Orchestrator, world: World) -> None:

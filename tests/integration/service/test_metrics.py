@@ -2,15 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import grpc
 import pytest
-from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
 from semblance.orchestrator.adapters.manifests import FileModelRepository
 from semblance.orchestrator.address import AddressInUse
@@ -24,6 +21,7 @@ from semblance.v1.catalog_pb2 import CountRequest, GetRequest
 from semblance.v1.search_pb2 import SearchRequest
 from tests.integration.service.test_access import TOKENS, bearing, entry, write
 from tests.integration.service.world import GREY_PHOTO, PATIENCE, RED_PHOTO, Caller, World, item, until
+from tests.scrape import Scrape
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "observability.md"
 SEARCH = "semblance.v1.SearchService/Search"
@@ -34,35 +32,8 @@ def listen() -> str:
     return f"127.0.0.1:{ports.free(1)[0]}"
 
 
-class Scrape:
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self.families = list(families)
-        self.samples = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in self.families
-            for sample in family.samples
-        }
-
-    def __call__(self, name: str, **labels: str) -> float | None:
-        """A series' value; None where there is none."""
-        return self.samples.get((name, frozenset(labels.items())))
-
-    def series(self, name: str) -> dict[tuple[str, ...], float]:
-        """Of a metric, by the values of its labels in the order of their names."""
-        return {
-            tuple(value for _, value in sorted(labels)): count
-            for (one, labels), count in self.samples.items()
-            if one == name
-        }
-
-
 async def scrape(listen: str) -> Scrape:
-    def read() -> str:
-        with urlopen(f"http://{listen}/metrics", timeout=PATIENCE) as answer:
-            text: str = answer.read().decode()
-            return text
-
-    return Scrape(text_string_to_metric_families(await asyncio.to_thread(read)))
+    return await asyncio.to_thread(Scrape.of, listen)
 
 
 async def test_requests_are_counted_by_what_they_were_and_what_became_of_them(
