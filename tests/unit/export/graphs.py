@@ -10,7 +10,16 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from semblance.export import manifest
-from semblance.export.contract import DETECTOR, EMBEDDER, GOLDEN_FILE, IR_VERSION, MODEL_FILE, OPSET, Contract
+from semblance.export.contract import (
+    DETECTOR,
+    EMBEDDER,
+    ENGINE_FILE,
+    GOLDEN_FILE,
+    IR_VERSION,
+    MODEL_FILE,
+    OPSET,
+    Contract,
+)
 from semblance.v1.manifest_pb2 import Manifest
 
 
@@ -60,8 +69,17 @@ def evaluate(model: onnx.ModelProto, **inputs: NDArray[Any]) -> NDArray[np.float
     return np.asarray(outputs[0])
 
 
+L4 = Manifest.Gpu(name="NVIDIA L4", tensorrt="10.4.0")
+
+
 def exported(
-    folder: Path, contract: Contract, model: onnx.ModelProto, max_batch_size: int = 4, golden: bool = False
+    folder: Path,
+    contract: Contract,
+    model: onnx.ModelProto,
+    max_batch_size: int = 4,
+    golden: bool = False,
+    precision: str = "fp32",
+    gpu: Manifest.Gpu | None = None,
 ) -> Path:
     """The folder, as `semblance export --output` writes it, with golden pictures or as it was before there were any."""
     folder.mkdir(parents=True)
@@ -72,6 +90,8 @@ def exported(
         output=manifest.tensor_entry(contract.output),
         max_batch_size=max_batch_size,
         model_file=manifest.file_entry(folder / MODEL_FILE),
+        precision=precision,
+        gpu=gpu,
         source=Manifest.Source(weights="drawn by a test", sha256="0" * 64),
         parity=Manifest.Parity(batch_sizes=[1], images=1, figures={"min_cosine": 1.0}),
     )
@@ -81,3 +101,13 @@ def exported(
         described.golden_file.CopyFrom(manifest.file_entry(folder / GOLDEN_FILE))
     manifest.write(described, folder)
     return folder
+
+
+def built(exported: Path) -> Path:
+    """The folder of a graph for a GPU, with some bytes in the place of an engine that was built of it."""
+    (exported / ENGINE_FILE).write_bytes(b"an engine")
+    described = manifest.read(exported)
+    described.gpu.onnx_file.CopyFrom(described.model_file)
+    described.model_file.CopyFrom(manifest.file_entry(exported / ENGINE_FILE))
+    manifest.write(described, exported)
+    return exported

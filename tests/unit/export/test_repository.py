@@ -182,6 +182,30 @@ def test_a_graph_of_another_length_than_its_manifest_says_is_refused(tmp_path: P
         repository.publish(folder, models)
 
 
+def test_versions_for_gpus_have_folders_of_their_own_by_precision(folder: Path, tmp_path: Path, models: Path) -> None:
+    repository.publish(folder, models)
+    homes = []
+    for seed, (precision, contract) in enumerate([("fp16", EMBEDDER), ("int8", EMBEDDER), ("fp16", SHORT)]):
+        model = graphs.embedder(seed, contract)
+        exported = graphs.exported(tmp_path / str(seed), contract, model, precision=precision, gpu=graphs.L4)
+        published = repository.publish(exported, models)
+        assert published.manifest.version == seed + 2
+        homes.append(published.folder.parent)
+        config = text_format.Parse((homes[-1] / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+        assert (config.name, accelerator.parameters["precision_mode"]) == (homes[-1].name, precision.upper())
+    assert [home.name for home in homes] == ["embedder_gpu_fp16", "embedder_gpu_int8", "embedder_512_gpu_fp16"]
+    assert "openvino" in (models / "embedder" / "config.pbtxt").read_text()
+    assert list(repository.published_versions(models, "embedder")) == [1, 2, 3, 4]
+
+
+def test_the_same_graph_for_a_gpu_is_another_version(folder: Path, tmp_path: Path, models: Path) -> None:
+    repository.publish(folder, models)
+    exported = graphs.exported(tmp_path / "gpu", EMBEDDER, graphs.embedder(), gpu=graphs.L4)
+    assert repository.publish(exported, models).folder == models / "embedder_gpu_fp32" / "2"
+    assert not repository.publish(exported, models).is_new
+
+
 @pytest.fixture
 def integers(tmp_path: Path) -> Path:
     """An embedder that says of itself that it computes in int8."""

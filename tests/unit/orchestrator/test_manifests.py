@@ -77,6 +77,8 @@ async def test_what_is_no_version_of_the_model_is_none(tmp_path: Path, models: F
         "embedder/notes",
         "embedder_8.old/7",
         "embedder_x/7",
+        "embedder_gpu_fp8/7",
+        "embedder_engine_8/7",
         "my_embedder/7",
     ):
         (tmp_path / "models" / name).mkdir(parents=True)
@@ -175,6 +177,40 @@ async def test_a_configuration_is_given_as_json(models: FileModelRepository) -> 
     assert (config["name"], config["backend"], config["max_batch_size"]) == ("embedder_8", "onnxruntime", 4)
     assert config["output"] == [{"name": "embedding", "data_type": "TYPE_FP32", "dims": ["8"]}]
     assert config["model_warmup"][0]["inputs"]["crop"]["random_data"]
+
+
+@pytest.fixture
+def on_gpus(tmp_path: Path) -> FileModelRepository:
+    """Version 1 is a graph for a GPU, version 2 an engine of it."""
+    exported = tmp_path / "gpu"
+    graphs.exported(exported, SHORT, graphs.embedder(0, SHORT), golden=True, precision="fp16", gpu=graphs.L4)
+    repository.publish(exported, tmp_path / "models")
+    repository.publish(graphs.built(exported), tmp_path / "models")
+    return FileModelRepository(str(tmp_path / "models"))
+
+
+async def test_versions_for_gpus_are_found_verified_and_judged_as_others(
+    tmp_path: Path, on_gpus: FileModelRepository
+) -> None:
+    graph, engine = await on_gpus.describe("embedder", 1), await on_gpus.newest("embedder")
+    assert (graph.name, engine.name, engine.version) == ("embedder_gpu_fp16", "embedder_engine", 2)
+    for model in (graph, engine):
+        await on_gpus.verify(model)
+        assert await on_gpus.golden(model) is not None
+    rewrite(tmp_path / "models" / "embedder_engine" / "2", "model.plan", b"another engine")
+    with pytest.raises(ContractMismatch, match=r"model\.plan has the SHA-256"):
+        await on_gpus.verify(engine)
+
+
+async def test_a_configuration_for_a_gpu_is_given_whole(on_gpus: FileModelRepository) -> None:
+    graph = json.loads(await on_gpus.config("embedder_gpu_fp16"))
+    (accelerator,) = graph["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
+    assert accelerator["name"] == "tensorrt"
+    assert accelerator["parameters"]["precision_mode"] == "FP16"
+    assert accelerator["parameters"]["trt_profile_max_shapes"] == "crop:4x224x224x3"
+    assert graph["instance_group"] == [{"count": 1, "kind": "KIND_GPU"}]
+    engine = json.loads(await on_gpus.config("embedder_engine"))
+    assert (engine["platform"], engine["default_model_filename"]) == ("tensorrt_plan", "model.plan")
 
 
 async def test_a_configuration_that_can_not_be_read_is_named(tmp_path: Path, models: FileModelRepository) -> None:

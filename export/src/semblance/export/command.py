@@ -1,4 +1,4 @@
-"""`semblance export detector|embedder|reduced` and `semblance publish`."""
+"""`semblance export detector|embedder|reduced|engine` and `semblance publish`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from rich.console import Console
 
 from semblance.export import repository as model_repository
 from semblance.export.contract import DETECTOR, EMBEDDER, Contract, Precision
-from semblance.export.delivery import delivery, refusals, show, shown_progress
+from semblance.export.delivery import delivery, destination, engine_of, refusals, show, shown_progress
 from semblance.export.options import (
     Reduction,
+    Target,
     calibrate_option,
     check_storage,
+    engine_option,
     export_options,
+    gpu_option,
     output_option,
     precision_option,
     project_option,
     repository_option,
+    target_option,
     version_option,
     whiten_option,
 )
@@ -64,6 +68,9 @@ def detector(
     max_batch_size: int,
     precision: Precision,
     calibrate: Path | None,
+    target: str,
+    gpu: str | None,
+    engine: bool,
     int8_weights: bool,
     images: Path | None,
     repository: Path,
@@ -77,15 +84,19 @@ def detector(
         )
     reduction = Reduction(precision, calibrate)
     check_storage(int8_weights, reduction)
-    with refusals(), shown_progress() as report, delivery(repository, version, output) as deliver:
+    aim = Target(target, gpu, engine)
+    with refusals(), shown_progress() as report, delivery(repository, version, output, engine, report) as deliver:
         from semblance.export import conversion
         from semblance.export import detector as detectors
 
+        found = aim.found()
         report("loading the weights", 0, 1)
         source = detectors.load(weights) if random_seed is None else detectors.random(weights, random_seed)
         gallery = pictures(DETECTOR, images, max_batch_size)
         thresholds = detectors.Thresholds(score_threshold, iou_threshold)
-        package = conversion.convert_detector(source, gallery, thresholds, store_int8=int8_weights, progress=report)
+        package = conversion.convert_detector(
+            source, gallery, thresholds, gpu=found, store_int8=int8_weights, progress=report
+        )
         deliver(reduction.apply(package, report))
 
 
@@ -111,6 +122,9 @@ def embedder(
     project: int | None,
     whiten: bool,
     calibrate: Path | None,
+    target: str,
+    gpu: str | None,
+    engine: bool,
     int8_weights: bool,
     images: Path | None,
     repository: Path,
@@ -127,10 +141,12 @@ def embedder(
         raise click.UsageError("--int8-weights is for ResNet-50; --module goes with --precision and --project")
     reduction = Reduction(precision, calibrate, project, whiten)
     check_storage(int8_weights, reduction)
-    with refusals(), shown_progress() as report, delivery(repository, version, output) as deliver:
+    aim = Target(target, gpu, engine)
+    with refusals(), shown_progress() as report, delivery(repository, version, output, engine, report) as deliver:
         from semblance.export import backbone, conversion
         from semblance.export import embedder as embedders
 
+        found = aim.found()
         report("loading the weights", 0, 1)
         if module is not None:
             source = backbone.load(module)
@@ -139,7 +155,7 @@ def embedder(
         else:
             source = embedders.official() if weights is None else embedders.load(weights)
         gallery = pictures(EMBEDDER, images, max_batch_size)
-        package = conversion.convert_embedder(source, gallery, store_int8=int8_weights, progress=report)
+        package = conversion.convert_embedder(source, gallery, gpu=found, store_int8=int8_weights, progress=report)
         deliver(reduction.apply(package, report))
 
 
@@ -149,6 +165,9 @@ def embedder(
 @project_option
 @whiten_option
 @calibrate_option
+@target_option
+@gpu_option
+@engine_option
 @repository_option
 @version_option
 @output_option
@@ -158,25 +177,47 @@ def reduced(
     project: int | None,
     whiten: bool,
     calibrate: Path | None,
+    target: str,
+    gpu: str | None,
+    engine: bool,
     repository: Path,
     version: int | None,
     output: Path | None,
 ) -> None:
-    """Export what FOLDER holds in fp32 at another precision, or projected.
+    """Export what FOLDER holds in fp32 at another precision, projected, or for a GPU.
 
     FOLDER is a published version or what `--output` wrote. Its weights are not needed.
     """
-    reduction = Reduction(precision, calibrate, project, whiten)
-    if not reduction.is_needed:
-        raise click.UsageError("nothing to reduce: give --precision or --project")
+    aim = Target(target, gpu, engine)
     with refusals(), shown_progress() as report:
         from semblance.export import package
 
-        source = package.read(folder)
+        source = package.read(folder, for_gpu=target == "gpu")
+        adapt = aim.found()
+        if adapt is not None and source.manifest.HasField("gpu"):
+            source.manifest.gpu.CopyFrom(adapt)
+            adapt = None
+        reduction = Reduction(precision, calibrate, project, whiten, adapt)
+        if not reduction.is_needed:
+            raise click.UsageError("nothing to reduce: give --precision, --project or --target")
         if project is not None and source.contract.model == "detector":
             raise click.UsageError(f"{folder} holds a detector; --project is for embedders")
-        with delivery(repository, version, output) as deliver:
+        with delivery(repository, version, output, engine, report) as deliver:
             deliver(reduction.apply(source, report))
+
+
+@export.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@repository_option
+@version_option
+@output_option
+def engine(folder: Path, repository: Path, version: int | None, output: Path | None) -> None:
+    """Build TensorRT's engine of what FOLDER holds, for the GPU of this host, by trtexec.
+
+    FOLDER was exported with --target gpu: a published version, or what `--output` wrote.
+    """
+    with refusals(), shown_progress() as report, destination(repository, version, output) as put:
+        put(engine_of(folder, report))
 
 
 @click.command()

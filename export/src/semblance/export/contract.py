@@ -9,6 +9,7 @@ ModelName = Literal["detector", "embedder"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 MODEL_FILE = "model.onnx"
+ENGINE_FILE = "model.plan"
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 

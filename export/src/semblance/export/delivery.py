@@ -14,12 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from semblance.export import engine
 from semblance.export import repository as model_repository
 from semblance.export.errors import ExportError
 
 if TYPE_CHECKING:
     from semblance.export.package import Package
     from semblance.export.session import Progress as Report
+    from semblance.v1.manifest_pb2 import Manifest
+
+Writer = Callable[[Path], "Manifest"]
+"""Writes an exported folder and gives its manifest."""
 
 TORCH_ONLY = {"onnxruntime", "torch", "torchvision", "ultralytics"}
 
@@ -41,22 +46,50 @@ def refusals() -> Iterator[None]:
 
 
 @contextmanager
-def delivery(repository: Path, version: int | None, output: Path | None) -> Iterator[Callable[[Package], None]]:
-    """What writes a package to `output`, or publishes it, and shows what came of it."""
+def delivery(
+    repository: Path, version: int | None, output: Path | None, build_engine: bool, report: Report
+) -> Iterator[Callable[[Package], None]]:
+    """What writes a package, or its engine, to `output`, or publishes it, and shows what came of it."""
+    with destination(repository, version, output) as put:
+
+        def deliver(package: Package) -> None:
+            if not build_engine:
+                put(package.write)
+                return
+            with tempfile.TemporaryDirectory(prefix="semblance-export-") as folder:
+                package.write(Path(folder))
+                put(engine_of(Path(folder), report))
+
+        yield deliver
+
+
+def engine_of(exported: Path, report: Report) -> Writer:
+    """What writes the engine of an exported folder."""
+
+    def write(folder: Path) -> Manifest:
+        report("building the engine", 0, 1)
+        return engine.build(exported, folder)
+
+    return write
+
+
+@contextmanager
+def destination(repository: Path, version: int | None, output: Path | None) -> Iterator[Callable[[Writer], None]]:
+    """What has a folder written, in `output`, or aside and then published, and shows what came of it."""
     started = time.monotonic()
     if output is not None and version is not None:
         raise click.UsageError("--output publishes nothing, so it takes no --version")
 
-    def deliver(package: Package) -> None:
+    def put(write: Writer) -> None:
         if output is not None:
-            published = model_repository.Published(output, package.write(output), is_new=True)
+            published = model_repository.Published(output, write(output), is_new=True)
         else:
             with tempfile.TemporaryDirectory(prefix="semblance-export-") as folder:
-                package.write(Path(folder))
+                write(Path(folder))
                 published = model_repository.publish(Path(folder), repository, version)
         show(published, time.monotonic() - started)
 
-    yield deliver
+    yield put
 
 
 @contextmanager

@@ -19,6 +19,10 @@ class GateFailed(ExportError):
     """The ONNX graph does not compute what the PyTorch network does."""
 
 
+class EngineError(ExportError):
+    """TensorRT's builder is not there, or could not build the engine."""
+
+
 class DigestMismatch(ExportError):
     """A file's bytes are not those that its manifest names."""
 

@@ -3,6 +3,9 @@
 Activations are UINT8 with one scale a tensor, between the least and the greatest value that calibration pictures
 usually have; weights are INT8 with one scale an output channel. Unsigned activations, because x86's integer dot product
 (VNNI) multiplies unsigned by signed.
+
+TensorRT multiplies signed by signed, and knows no zero but 0: for a GPU activations are INT8 between the greatest
+magnitude and its negative. It wants weights in fp32 with their rounding behind them, and rounds no biases.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ OPERATORS = ("Add", "Concat", "Conv", "MaxPool", "Mul", "Relu", "Resize", "Sigmo
 # Ranges are the mean of those of small batches. The least and greatest values of all would be those of one odd picture,
 # and every other would use half of the integers.
 CALIBRATION_BATCH = 4
+
+FOR_TENSORRT = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "AddQDQPairToWeight": True}
 
 # Transformers and ConvNeXt have some hundredths of their weights in convolutions, VGG an eighth and most of its work.
 LEAST_CONVOLVED = 0.1
@@ -49,8 +54,11 @@ def check_convolved(model: onnx.ModelProto) -> None:
 class Quantiser:
     """Quantises any nodes of one graph; the pictures are looked at once, whatever is then asked for."""
 
-    def __init__(self, model: onnx.ModelProto, pixels: NDArray[np.uint8], folder: Path) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, pixels: NDArray[np.uint8], folder: Path, *, for_tensorrt: bool = False
+    ) -> None:
         """`pixels`: UINT8 [N,…], the graph's input. `folder` is empty, and holds the graph and the ranges found."""
+        self._for_tensorrt = for_tensorrt
         self._input = model.graph.input[0].name
         self._pixels = pixels
         self._source, self._ranges, self._result = (folder / name for name in ("fp32.onnx", "ranges.json", "int8.onnx"))
@@ -69,9 +77,9 @@ class Quantiser:
             op_types_to_quantize=list(OPERATORS),
             nodes_to_quantize=list(nodes),
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if self._for_tensorrt else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"CalibMovingAverage": True},
+            extra_options={"CalibMovingAverage": True} | (FOR_TENSORRT if self._for_tensorrt else {}),
         )
         quantised = onnx.load(self._result)
         del quantised.metadata_props[:], quantised.graph.value_info[:]

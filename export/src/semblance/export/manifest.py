@@ -110,5 +110,10 @@ def contract_of(manifest: Manifest) -> Contract:
     return contract
 
 
+def is_engine(manifest: Manifest) -> bool:
+    """Whether the model is an engine of TensorRT, and not a graph."""
+    return bool(manifest.gpu.HasField("onnx_file"))
+
+
 def _describe(tensor: Manifest.Tensor) -> str:
     return f"{tensor.name} {tensor.data_type} {list(tensor.dims)}"

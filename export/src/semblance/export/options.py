@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from semblance.export.contract import EMBEDDER, PROJECTED_SIZE, Contract, Precision
+from semblance.export.gpu import of_name
 
 if TYPE_CHECKING:
     from semblance.export.gallery import Gallery
     from semblance.export.package import Package
     from semblance.export.session import Progress
+    from semblance.v1.manifest_pb2 import Manifest
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -64,37 +66,84 @@ whiten_option: Decorator = click.option(
     help="With --project: give each component the same variance, so that other vectors become near.",
 )
 
+target_option: Decorator = click.option(
+    "--target",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="What will compute it in Triton: gpu is TensorRT, in ONNX Runtime unless --engine is given.",
+)
+
+gpu_option: Decorator = click.option(
+    "--gpu",
+    metavar="NAME",
+    help="With --target gpu: the GPU that will serve, as nvidia-smi names it.  [default: that of this host]",
+)
+
+engine_option: Decorator = click.option(
+    "--engine",
+    is_flag=True,
+    help="With --target gpu: build TensorRT's own engine, for the GPU of this host, by trtexec.",
+)
+
 output_option: Decorator = click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write model.onnx, golden.npz and manifest.json into this folder, and publish nothing.",
+    help="Write the model, golden.npz and manifest.json into this folder, and publish nothing.",
 )
 
 
 @dataclass(frozen=True)
+class Target:
+    """What is to compute a model. Checked when made."""
+
+    processor: str
+    gpu: str | None
+    engine: bool
+
+    def __post_init__(self) -> None:
+        if self.processor != "gpu" and (self.gpu or self.engine):
+            raise click.UsageError(f"{'--engine' if self.engine else '--gpu'} is about --target gpu; give that too")
+        if self.gpu and self.engine:
+            raise click.UsageError("--engine builds for the GPU of this host, and finds out its name; leave --gpu out")
+
+    def found(self) -> Manifest.Gpu | None:
+        """Raises ExportError: no GPU is named, and this host has none, or several kinds."""
+        return of_name(self.gpu) if self.processor == "gpu" else None
+
+
+@dataclass(frozen=True)
 class Reduction:
-    """What is done to a traced network before it is delivered. Checked when made."""
+    """What is done to a traced network before it is delivered. Checked when made.
+
+    `adapt` is a GPU for which a graph that was exported for CPUs is changed first.
+    """
 
     precision: Precision
     calibrate: Path | None
     project: int | None = None
     whiten: bool = False
+    adapt: Manifest.Gpu | None = None
 
     def __post_init__(self) -> None:
         if self.whiten and self.project is None:
             raise click.UsageError("--whiten is about the components of a projection; give --project N too")
-        asked = "--project" if self.project else f"--precision {self.precision}"
+        asked = "--target gpu" if self.precision == "fp32" else f"--precision {self.precision}"
+        asked = "--project" if self.project else asked
         if not self.is_needed and self.calibrate:
-            raise click.UsageError("--calibrate is for --project and for a --precision other than fp32")
+            raise click.UsageError(
+                "--calibrate is for --project, for a --precision other than fp32, and for an exported FOLDER that is "
+                "to be for a GPU"
+            )
         if self.is_needed and not self.calibrate:
             raise click.UsageError(
-                f"{asked} is learnt from pictures of what the model will see and judged on them; give a folder of some "
-                "hundreds with --calibrate"
+                f"{asked} needs pictures of what the model will see, to learn from and to be judged on; give a folder "
+                "of some hundreds with --calibrate"
             )
 
     @property
     def is_needed(self) -> bool:
-        return self.precision != "fp32" or self.project is not None
+        return self.precision != "fp32" or self.project is not None or self.adapt is not None
 
     def apply(self, package: Package, report: Progress) -> Package:
         from semblance.export import gallery, reduction
@@ -105,6 +154,9 @@ class Reduction:
             assert self.calibrate is not None
             return gallery.calibration(self.calibrate, limit, contract.input.dims[0], contract.pad_value)
 
+        if self.adapt is not None:
+            some = pictures(reduction.PRECISION_PICTURES[contract.model])
+            package = reduction.adapt(package, self.adapt, some, report)
         # A projection is learnt from the vectors that will be served, with what rounding adds to them.
         if self.precision != "fp32":
             some = pictures(reduction.PRECISION_PICTURES[contract.model])
@@ -129,6 +181,9 @@ def export_options(contract: Contract) -> Decorator:
         precision_option,
         *([project_option, whiten_option] if contract is EMBEDDER else []),
         calibrate_option,
+        target_option,
+        gpu_option,
+        engine_option,
         click.option(
             "--int8-weights",
             is_flag=True,

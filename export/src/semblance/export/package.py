@@ -49,11 +49,11 @@ class Package:
         return described
 
 
-def read(folder: Path) -> Package:
+def read(folder: Path, *, for_gpu: bool = False) -> Package:
     """The fp32 graph of an exported folder or a published version; int8 weights are written out as fp32.
 
     Raises:
-        ContractError: the folder holds no such graph, or one that is reduced already.
+        ContractError: the folder holds no such graph, one that is reduced already, or one for GPUs where none is to be.
         DigestMismatch: the model's bytes are not those of the manifest.
     """
     described = manifest.verify(folder)
@@ -62,6 +62,9 @@ def read(folder: Path) -> Package:
             f"{folder} holds an {described.model} of {described.output.dims[0]} numbers at precision "
             f"{described.precision}; only what was exported in fp32 and whole is reduced. Give that folder."
         )
+    if described.HasField("gpu") and (manifest.is_engine(described) or not for_gpu):
+        kind = "an engine of TensorRT" if manifest.is_engine(described) else "a graph for GPUs"
+        raise ContractError(f"{folder} holds {kind}; give the folder of the graph that it was made from")
     model = onnx.load(folder / described.model_file.name, load_external_data=False)
     int8_weights.expand(model)
     for field in ("version", "published_at", "exported_file", "model_file", "golden_file"):

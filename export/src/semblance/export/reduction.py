@@ -1,4 +1,5 @@
-"""From a package to one of reduced precision or of fewer numbers a vector, judged against what it was made from."""
+"""From a package to one for a GPU, of reduced precision or of fewer numbers a vector, judged against what it was made
+from."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from semblance.export import fidelity, fp16, golden, int8, projection
+from semblance.export import fidelity, fp16, golden, int8, projection, tensorrt
 from semblance.export.blocks import blocks_of
 from semblance.export.contract import Precision, embedder_of
 from semblance.export.errors import GateFailed
-from semblance.export.fidelity import Fidelity
+from semblance.export.fidelity import Change, Fidelity
 from semblance.export.gallery import JUDGED, LEARNT, Gallery
 from semblance.export.manifest import tensor_entry
 from semblance.export.package import Package
@@ -67,6 +68,22 @@ def project(package: Package, size: int, whiten: bool, pictures: Gallery, progre
     return reduced
 
 
+def adapt(package: Package, gpu: Manifest.Gpu, pictures: Gallery, progress: Progress) -> Package:
+    """An fp32 package for a GPU: the same network as TensorRT takes it.
+
+    Raises:
+        ContractError: the graph was not traced by `semblance export`.
+        GateFailed: it answers otherwise.
+    """
+    model = tensorrt.adapt(package.model, len(package.manifest.class_names))
+    _, judging = _judges(package, "tensorrt", pictures, progress)
+    result = judging(model)
+    result.check("TensorRT's graph answers otherwise", "That is a defect of the export; please report it.")
+    adapted = _judged(package, model, result, pictures, progress)
+    adapted.manifest.gpu.CopyFrom(gpu)
+    return adapted
+
+
 def reduce(package: Package, precision: Precision, pictures: Gallery, progress: Progress) -> Package:
     """A package whose network computes in fp16 or int8.
 
@@ -90,7 +107,8 @@ def reduce(package: Package, precision: Precision, pictures: Gallery, progress: 
             progress("ranges of activations", 0, 1)
             learnt = pictures.pixels[LEARNT]
             spread = np.linspace(0, len(learnt) - 1, min(len(learnt), RANGE_PICTURES)).astype(int)
-            quantiser = int8.Quantiser(package.model, learnt[spread], Path(folder))
+            for_tensorrt = package.manifest.HasField("gpu")
+            quantiser = int8.Quantiser(package.model, learnt[spread], Path(folder), for_tensorrt=for_tensorrt)
             model, kept = _search(quantiser, blocks, searching, progress)
     result = judging(model)
     result.check(f"{precision} loses too much", WAY_OUT)
@@ -101,7 +119,7 @@ def reduce(package: Package, precision: Precision, pictures: Gallery, progress: 
     return reduced
 
 
-def _judges(package: Package, precision: Precision, pictures: Gallery, progress: Progress) -> tuple[Judge, Judge]:
+def _judges(package: Package, change: Change, pictures: Gallery, progress: Progress) -> tuple[Judge, Judge]:
     """What says how far a graph is from the package's: on the pictures to learn from, and on the others.
 
     The search for sensitive blocks asks the first, so that the second stays a stranger to what it judges.
@@ -113,7 +131,7 @@ def _judges(package: Package, precision: Precision, pictures: Gallery, progress:
         def of_part(part: slice) -> Judge:
             names, pixels = pictures.names[part], pictures.pixels[part]
             return lambda model: fidelity.of_detections(
-                detections[part], answers(model, pixels, largest, progress, f"the {precision} graph"), names, precision
+                detections[part], answers(model, pixels, largest, progress, f"the {change} graph"), names, change
             )
 
         return of_part(LEARNT), of_part(JUDGED)
@@ -122,13 +140,13 @@ def _judges(package: Package, precision: Precision, pictures: Gallery, progress:
     vectors = answers(package.model, retrieval.pixels, largest, progress, "the fp32 graph")
 
     def searching(model: onnx.ModelProto) -> Fidelity:
-        found = answers(model, pictures.pixels[LEARNT], largest, progress, f"the {precision} graph")
-        return fidelity.of_vectors(vectors[: retrieval.count][LEARNT], found, pictures.names[LEARNT], precision)
+        found = answers(model, pictures.pixels[LEARNT], largest, progress, f"the {change} graph")
+        return fidelity.of_vectors(vectors[: retrieval.count][LEARNT], found, pictures.names[LEARNT], change)
 
     def judging(model: onnx.ModelProto) -> Fidelity:
-        found = answers(model, retrieval.pixels, largest, progress, f"the {precision} graph")
+        found = answers(model, retrieval.pixels, largest, progress, f"the {change} graph")
         before, after = retrieval.recall_at_1(vectors), retrieval.recall_at_1(found)
-        return fidelity.of_vectors(vectors, found, retrieval.names, precision).with_recall(before, after, precision)
+        return fidelity.of_vectors(vectors, found, retrieval.names, change).with_recall(before, after, change)
 
     return searching, judging
 

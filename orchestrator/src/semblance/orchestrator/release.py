@@ -32,8 +32,9 @@ class Tensor:
 class ModelVersion:
     """One published version of a model, as its manifest describes it.
 
-    `name` is Triton's, a folder of the model repository: versions of an embedder whose vectors have another length are
-    in a folder beside it, such as `embedder_384`, because Triton has one configuration for all versions of a model.
+    `name` is Triton's, a folder of the model repository: versions of an embedder whose vectors have another length, and
+    those for GPUs, are in a folder beside it, such as `embedder_384`, because Triton has one configuration for all
+    versions of a model.
     """
 
     name: str

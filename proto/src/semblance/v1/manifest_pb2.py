@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsemblance/v1/manifest.proto\x12\x0csemblance.v1\"\xfc\n\n\x08Manifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x14\n\x0cpublished_at\x18\x03 \x01(\t\x12/\n\nmodel_file\x18\x04 \x01(\x0b\x32\x1b.semblance.v1.Manifest.File\x12,\n\x05input\x18\x05 \x01(\x0b\x32\x1d.semblance.v1.Manifest.Tensor\x12-\n\x06output\x18\x06 \x01(\x0b\x32\x1d.semblance.v1.Manifest.Tensor\x12\x16\n\x0emax_batch_size\x18\x07 \x01(\r\x12-\n\x06source\x18\x08 \x01(\x0b\x32\x1d.semblance.v1.Manifest.Source\x12\x13\n\x0b\x63lass_names\x18\t \x03(\t\x12\x11\n\tpad_value\x18\n \x01(\r\x12\x11\n\tprecision\x18\x0b \x01(\t\x12\x19\n\x11weights_precision\x18\x0c \x01(\t\x12\r\n\x05opset\x18\r \x01(\r\x12\x30\n\x05tools\x18\x0e \x03(\x0b\x32!.semblance.v1.Manifest.ToolsEntry\x12-\n\x06parity\x18\x0f \x01(\x0b\x32\x1d.semblance.v1.Manifest.Parity\x12\x17\n\x0fscore_threshold\x18\x10 \x01(\x01\x12\x15\n\riou_threshold\x18\x11 \x01(\x01\x12\x32\n\rexported_file\x18\x12 \x01(\x0b\x32\x1b.semblance.v1.Manifest.File\x12\x37\n\x0b\x63\x61libration\x18\x13 \x01(\x0b\x32\".semblance.v1.Manifest.Calibration\x12\x13\n\x0b\x66p32_blocks\x18\x14 \x03(\t\x12\x35\n\nprojection\x18\x15 \x01(\x0b\x32!.semblance.v1.Manifest.Projection\x12\x30\n\x0bgolden_file\x18\x16 \x01(\x0b\x32\x1b.semblance.v1.Manifest.File\x1a\x33\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x1a\x37\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdata_type\x18\x02 \x01(\t\x12\x0c\n\x04\x64ims\x18\x03 \x03(\r\x1a)\n\x06Source\x12\x0f\n\x07weights\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x1a,\n\nToolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x84\x02\n\x06Parity\x12\x13\n\x0b\x62\x61tch_sizes\x18\x01 \x03(\r\x12\x0e\n\x06images\x18\x02 \x01(\r\x12;\n\x07\x66igures\x18\x03 \x03(\x0b\x32*.semblance.v1.Manifest.Parity.FiguresEntry\x12\x39\n\x06\x62ounds\x18\x04 \x03(\x0b\x32).semblance.v1.Manifest.Parity.BoundsEntry\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0b\x42oundsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0b\x43\x61libration\x12\x0e\n\x06images\x18\x01 \x01(\r\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x1a\x86\x01\n\nProjection\x12\x11\n\tfrom_dims\x18\x01 \x01(\r\x12\x10\n\x08whitened\x18\x02 \x01(\x08\x12\x1a\n\x12\x65xplained_variance\x18\x03 \x01(\x01\x12\x37\n\x0b\x63\x61libration\x18\x04 \x01(\x0b\x32\".semblance.v1.Manifest.Calibrationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsemblance/v1/manifest.proto\x12\x0csemblance.v1\"\xfc\x0b\n\x08Manifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x14\n\x0cpublished_at\x18\x03 \x01(\t\x12/\n\nmodel_file\x18\x04 \x01(\x0b\x32\x1b.semblance.v1.Manifest.File\x12,\n\x05input\x18\x05 \x01(\x0b\x32\x1d.semblance.v1.Manifest.Tensor\x12-\n\x06output\x18\x06 \x01(\x0b\x32\x1d.semblance.v1.Manifest.Tensor\x12\x16\n\x0emax_batch_size\x18\x07 \x01(\r\x12-\n\x06source\x18\x08 \x01(\x0b\x32\x1d.semblance.v1.Manifest.Source\x12\x13\n\x0b\x63lass_names\x18\t \x03(\t\x12\x11\n\tpad_value\x18\n \x01(\r\x12\x11\n\tprecision\x18\x0b \x01(\t\x12\x19\n\x11weights_precision\x18\x0c \x01(\t\x12\r\n\x05opset\x18\r \x01(\r\x12\x30\n\x05tools\x18\x0e \x03(\x0b\x32!.semblance.v1.Manifest.ToolsEntry\x12-\n\x06parity\x18\x0f \x01(\x0b\x32\x1d.semblance.v1.Manifest.Parity\x12\x17\n\x0fscore_threshold\x18\x10 \x01(\x01\x12\x15\n\riou_threshold\x18\x11 \x01(\x01\x12\x32\n\rexported_file\x18\x12 \x01(\x0b\x32\x1b.semblance.v1.Manifest.File\x12\x37\n\x0b\x63\x61libration\x18\x13 \x01(\x0b\x32\".semblance.v1.Manifest.Calibration\x12\x13\n\x0b\x66p32_blocks\x18\x14 \x03(\t\x12\x35\n\nprojection\x18\x15 \x01(\x0b\x32!.semblance.v1.Manifest.Projection\x12\x30\n\x0bgolden_file\x18\x16 \x01(\x0b\x32\x1b.semblance.v1.Manifest.File\x12\'\n\x03gpu\x18\x17 \x01(\x0b\x32\x1a.semblance.v1.Manifest.Gpu\x1a\x33\n\x04\x46ile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x1a\x37\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdata_type\x18\x02 \x01(\t\x12\x0c\n\x04\x64ims\x18\x03 \x03(\r\x1a)\n\x06Source\x12\x0f\n\x07weights\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x1a,\n\nToolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x84\x02\n\x06Parity\x12\x13\n\x0b\x62\x61tch_sizes\x18\x01 \x03(\r\x12\x0e\n\x06images\x18\x02 \x01(\r\x12;\n\x07\x66igures\x18\x03 \x03(\x0b\x32*.semblance.v1.Manifest.Parity.FiguresEntry\x12\x39\n\x06\x62ounds\x18\x04 \x03(\x0b\x32).semblance.v1.Manifest.Parity.BoundsEntry\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0b\x42oundsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0b\x43\x61libration\x12\x0e\n\x06images\x18\x01 \x01(\r\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x1a\x86\x01\n\nProjection\x12\x11\n\tfrom_dims\x18\x01 \x01(\r\x12\x10\n\x08whitened\x18\x02 \x01(\x08\x12\x1a\n\x12\x65xplained_variance\x18\x03 \x01(\x01\x12\x37\n\x0b\x63\x61libration\x18\x04 \x01(\x0b\x32\".semblance.v1.Manifest.Calibration\x1aU\n\x03Gpu\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08tensorrt\x18\x02 \x01(\t\x12.\n\tonnx_file\x18\x03 \x01(\x0b\x32\x1b.semblance.v1.Manifest.Fileb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST_PARITY_BOUNDSENTRY']._loaded_options = None
   _globals['_MANIFEST_PARITY_BOUNDSENTRY']._serialized_options = b'8\001'
   _globals['_MANIFEST']._serialized_start=46
-  _globals['_MANIFEST']._serialized_end=1450
-  _globals['_MANIFEST_FILE']._serialized_start=806
-  _globals['_MANIFEST_FILE']._serialized_end=857
-  _globals['_MANIFEST_TENSOR']._serialized_start=859
-  _globals['_MANIFEST_TENSOR']._serialized_end=914
-  _globals['_MANIFEST_SOURCE']._serialized_start=916
-  _globals['_MANIFEST_SOURCE']._serialized_end=957
-  _globals['_MANIFEST_TOOLSENTRY']._serialized_start=959
-  _globals['_MANIFEST_TOOLSENTRY']._serialized_end=1003
-  _globals['_MANIFEST_PARITY']._serialized_start=1006
-  _globals['_MANIFEST_PARITY']._serialized_end=1266
-  _globals['_MANIFEST_PARITY_FIGURESENTRY']._serialized_start=1173
-  _globals['_MANIFEST_PARITY_FIGURESENTRY']._serialized_end=1219
-  _globals['_MANIFEST_PARITY_BOUNDSENTRY']._serialized_start=1221
-  _globals['_MANIFEST_PARITY_BOUNDSENTRY']._serialized_end=1266
-  _globals['_MANIFEST_CALIBRATION']._serialized_start=1268
-  _globals['_MANIFEST_CALIBRATION']._serialized_end=1313
-  _globals['_MANIFEST_PROJECTION']._serialized_start=1316
-  _globals['_MANIFEST_PROJECTION']._serialized_end=1450
+  _globals['_MANIFEST']._serialized_end=1578
+  _globals['_MANIFEST_FILE']._serialized_start=847
+  _globals['_MANIFEST_FILE']._serialized_end=898
+  _globals['_MANIFEST_TENSOR']._serialized_start=900
+  _globals['_MANIFEST_TENSOR']._serialized_end=955
+  _globals['_MANIFEST_SOURCE']._serialized_start=957
+  _globals['_MANIFEST_SOURCE']._serialized_end=998
+  _globals['_MANIFEST_TOOLSENTRY']._serialized_start=1000
+  _globals['_MANIFEST_TOOLSENTRY']._serialized_end=1044
+  _globals['_MANIFEST_PARITY']._serialized_start=1047
+  _globals['_MANIFEST_PARITY']._serialized_end=1307
+  _globals['_MANIFEST_PARITY_FIGURESENTRY']._serialized_start=1214
+  _globals['_MANIFEST_PARITY_FIGURESENTRY']._serialized_end=1260
+  _globals['_MANIFEST_PARITY_BOUNDSENTRY']._serialized_start=1262
+  _globals['_MANIFEST_PARITY_BOUNDSENTRY']._serialized_end=1307
+  _globals['_MANIFEST_CALIBRATION']._serialized_start=1309
+  _globals['_MANIFEST_CALIBRATION']._serialized_end=1354
+  _globals['_MANIFEST_PROJECTION']._serialized_start=1357
+  _globals['_MANIFEST_PROJECTION']._serialized_end=1491
+  _globals['_MANIFEST_GPU']._serialized_start=1493
+  _globals['_MANIFEST_GPU']._serialized_end=1578
 # @@protoc_insertion_point(module_scope)

@@ -244,6 +244,36 @@ class Manifest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Gpu(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        TENSORRT_FIELD_NUMBER: _builtins.int
+        ONNX_FILE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """As `nvidia-smi` names it, such as `NVIDIA L4`."""
+        tensorrt: _builtins.str
+        """The version of TensorRT, such as `10.4.0`."""
+        @_builtins.property
+        def onnx_file(self) -> Global___Manifest.File:
+            """Set where `model_file` is an engine, which that TensorRT built for that GPU: the ONNX file that it was built from,
+            which the gate judged.
+            """
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            tensorrt: _builtins.str = ...,
+            onnx_file: Global___Manifest.File | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["onnx_file", b"onnx_file"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "onnx_file", b"onnx_file", "tensorrt", b"tensorrt"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PUBLISHED_AT_FIELD_NUMBER: _builtins.int
@@ -266,6 +296,7 @@ class Manifest(_message.Message):
     FP32_BLOCKS_FIELD_NUMBER: _builtins.int
     PROJECTION_FIELD_NUMBER: _builtins.int
     GOLDEN_FILE_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`detector` or `embedder`."""
     version: _builtins.int
@@ -324,6 +355,10 @@ class Manifest(_message.Message):
         `inputs`, uint8 [N,…], and `outputs`, float32 [N,…], rows in the same order. Older exports have none.
         """
 
+    @_builtins.property
+    def gpu(self) -> Global___Manifest.Gpu:
+        """Of a version that TensorRT computes: the GPU that it is for."""
+
     def __init__(
         self,
         *,
@@ -349,10 +384,11 @@ class Manifest(_message.Message):
         fp32_blocks: _abc.Iterable[_builtins.str] | None = ...,
         projection: Global___Manifest.Projection | None = ...,
         golden_file: Global___Manifest.File | None = ...,
+        gpu: Global___Manifest.Gpu | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "exported_file", b"exported_file", "golden_file", b"golden_file", "input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "projection", b"projection", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "exported_file", b"exported_file", "golden_file", b"golden_file", "gpu", b"gpu", "input", b"input", "model_file", b"model_file", "output", b"output", "parity", b"parity", "projection", b"projection", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "class_names", b"class_names", "exported_file", b"exported_file", "fp32_blocks", b"fp32_blocks", "golden_file", b"golden_file", "input", b"input", "iou_threshold", b"iou_threshold", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "projection", b"projection", "published_at", b"published_at", "score_threshold", b"score_threshold", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "class_names", b"class_names", "exported_file", b"exported_file", "fp32_blocks", b"fp32_blocks", "golden_file", b"golden_file", "gpu", b"gpu", "input", b"input", "iou_threshold", b"iou_threshold", "max_batch_size", b"max_batch_size", "model", b"model", "model_file", b"model_file", "opset", b"opset", "output", b"output", "pad_value", b"pad_value", "parity", b"parity", "precision", b"precision", "projection", b"projection", "published_at", b"published_at", "score_threshold", b"score_threshold", "source", b"source", "tools", b"tools", "version", b"version", "weights_precision", b"weights_precision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

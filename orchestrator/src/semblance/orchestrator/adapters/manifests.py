@@ -22,11 +22,15 @@ from semblance.v1.manifest_pb2 import Manifest
 
 CHUNK = 2**20
 
+# What a folder of a model adds to its name: the length of its vectors, and what computes them.
+KIND = "(_[0-9]+)?(_gpu_(fp32|fp16|int8)|_engine)?"
+
 
 class FileModelRepository:
     """`<root>/<folder>/<version>/manifest.json` and the files beside it, read through fsspec.
 
-    The folder is called as the model, or `<model>_<numbers>` where its vectors have another length.
+    The folder is called as the model, `<model>_<numbers>` where its vectors have another length, and by what computes
+    it where that is a GPU: `embedder_gpu_fp16`, or `embedder_384_engine` with engines of TensorRT.
     """
 
     def __init__(self, url: str) -> None:
@@ -108,7 +112,7 @@ class FileModelRepository:
         """The folders that have each version of a model: one, unless somebody copied some."""
         folders: dict[int, list[str]] = {}
         for name in sorted(self._names(self._root)):
-            if re.fullmatch(rf"{model}(_[0-9]+)?", name):
+            if re.fullmatch(f"{model}{KIND}", name):
                 for version in self._names(f"{self._root}/{name}"):
                     # What Triton takes for a version.
                     if re.fullmatch("[1-9][0-9]*", version):
