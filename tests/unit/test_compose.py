@@ -1,5 +1,6 @@
 """What docker-compose.yml promises the orchestrator's container, which is not built here."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,10 +14,14 @@ import pytest
 import yaml
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from semblance.export import gpu
+from semblance.export.command import export
 from semblance.orchestrator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
+# By NVIDIA's release notes of its containers.
+TENSORRT = {"nvcr.io/nvidia/tritonserver:24.10-py3": "10.4.0"}
 HEALTH = "127.0.0.1:50052"
 
 
@@ -62,6 +67,39 @@ def test_triton_lets_the_orchestrator_load_its_models(services: dict[str, Any]) 
     options = services["triton"]["command"]
     assert "--model-control-mode=explicit" in options
     assert not [option for option in options if option.startswith("--load-model")]
+
+
+def test_engines_are_built_in_the_container_that_serves_them_on_a_gpu(services: dict[str, Any]) -> None:
+    engine = services["engine"]
+    assert engine["profiles"] == ["engine"]
+    (device,) = engine["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    dockerfile = (ROOT / engine["build"]["dockerfile"]).read_text()
+    assert f"\nFROM {services['triton']['image']}\n" in dockerfile
+    copied = re.findall(r"^COPY (\S+) ", dockerfile, re.MULTILINE)
+    assert copied
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all((ROOT / path).exists() and f"!{path}" in sent for path in copied)
+    program, *arguments = json.loads(dockerfile.partition("\nENTRYPOINT ")[2])
+    assert (program, arguments[0]) == ("semblance", "export")
+    context = export.make_context("export", [*arguments[1:], "--help"], resilient_parsing=True)
+    name, command, rest = export.resolve_command(context, arguments[1:])
+    assert name == "engine"
+    assert command is not None
+    parsed = command.make_context(name, [*rest, str(ROOT)])
+    assert parsed.params["repository"] == Path("/models")
+    assert [volume.partition(":")[2] for volume in engine["volumes"]] == ["/models"]
+
+
+def test_triton_keeps_what_tensorrt_builds_where_the_configurations_say(services: dict[str, Any]) -> None:
+    for name in ("triton", "tensorrt-cache"):
+        assert f"tensorrt:{gpu.CACHE}" in services[name]["volumes"]
+    assert services["triton"]["depends_on"] == {"tensorrt-cache": {"condition": "service_completed_successfully"}}
+    assert TENSORRT[services["triton"]["image"]] == gpu.TENSORRT
+    prepare = services["tensorrt-cache"]
+    assert prepare["image"] == services["triton"]["image"]
+    assert f"--owner={services['triton']['user']}" in prepare["command"]
+    assert prepare["command"][-1] == gpu.CACHE
 
 
 def test_an_orchestrator_that_is_not_there_is_not_healthy(services: dict[str, Any]) -> None:
