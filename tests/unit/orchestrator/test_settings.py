@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -41,6 +42,28 @@ def test_a_flag_wins_over_a_variable_over_the_default(monkeypatch: pytest.Monkey
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=message):
+        Settings.read({})
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr("semblance.orchestrator.settings.SECRETS", tmp_path)
+    return tmp_path
+
+
+def test_a_variable_wins_over_a_secret_over_the_default(monkeypatch: pytest.MonkeyPatch, secrets: Path) -> None:
+    (secrets / "semblance_milvus_token").write_text("root:from-a-file\n")
+    (secrets / "semblance_metadata_url").write_text("sqlite:///from-a-file")
+    (secrets / "somebody_elses").write_text("x")
+    monkeypatch.setenv("SEMBLANCE_METADATA_URL", "sqlite:///from-a-variable")
+    settings = Settings.read({})
+    assert settings.milvus_token.get_secret_value() == "root:from-a-file"
+    assert settings.metadata_url == "sqlite:///from-a-variable"
+
+
+def test_a_secret_that_no_setting_reads_is_named(secrets: Path) -> None:
+    (secrets / "semblance_milvus_tokem").write_text("x")
+    with pytest.raises(SettingsError, match=r"unknown secret semblance_milvus_tokem in .*small letters"):
         Settings.read({})
 
 

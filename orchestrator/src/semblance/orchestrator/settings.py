@@ -1,7 +1,12 @@
-"""What an operator may set: from `SEMBLANCE_*` variables, or flags of `semblance serve`, which win."""
+"""What an operator may set: flags of `semblance serve`, which win, `SEMBLANCE_*` variables, or files of secrets.
+
+A container is given its secrets as files in /run/secrets: `semblance_milvus_token` there is what SEMBLANCE_MILVUS_TOKEN
+would be.
+"""
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -11,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from semblance.orchestrator.address import is_loopback, split
 
 PREFIX = "SEMBLANCE_"
+SECRETS = Path("/run/secrets")
 
 # Read by the client's commands, which may share an environment with the service.
 CLIENT_VARIABLES = frozenset(
@@ -139,17 +145,24 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, flags: Mapping[str, str]) -> Self:
-        """From the process environment and from `flags`, field name to text.
+        """From `flags`, field name to text, the process environment, and the files in SECRETS.
 
-        Raises SettingsError where a variable is unknown or a value is not of its field's type.
+        Raises SettingsError where a variable or secret is unknown or a value is not of its field's type.
         """
         known = {variable(name) for name in cls.model_fields} | CLIENT_VARIABLES
         if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
             raise SettingsError(
                 f"unknown environment variable {', '.join(unknown)}; `semblance serve --help` names those there are"
             )
+        given: dict[str, Any] = {**flags, "_secrets_dir": SECRETS if SECRETS.is_dir() else None}
+        secrets = {variable(name).lower() for name in cls.model_fields}
+        if unknown := sorted(path.name for path in SECRETS.glob(f"{PREFIX.lower()}*") if path.name not in secrets):
+            raise SettingsError(
+                f"unknown secret {', '.join(unknown)} in {SECRETS}; expected a variable that `semblance serve --help` "
+                "names, in small letters"
+            )
         try:
-            settings = cls(**dict[str, Any](flags))
+            settings = cls(**given)
         except ValidationError as error:
             raise SettingsError("; ".join(_complaint(dict(each), flags) for each in error.errors())) from None
         if "metadata_url" in flags and urlsplit(settings.metadata_url).password:
