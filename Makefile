@@ -7,7 +7,7 @@ DEV := .venv/dev/bin
 MEASURE := .venv/bench/bin
 TOOLS := .venv/dev/packages/bin
 
-SOURCES := proto/generate.py client export orchestrator serving benchmarks demo environments tests
+SOURCES := proto/generate.py client export orchestrator serving benchmarks demo deploy environments tests
 STACK ?=
 SEED ?= 1
 MINUTES ?= 60
@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer test test-faults test-quick test-fuzz test-soak check format proto configs lock
+.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer test test-faults test-quick test-fuzz test-soak check format proto configs lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -52,6 +52,9 @@ up: model_repository/detector/1 model_repository/embedder/1  ## Start Triton, Mi
 
 down: setup  ## Stop what `make up` started
 	@$(APP)/semblance down
+
+secrets:  ## Make the passwords that docker-compose.yml mounts, where they are missing
+	@$(PYTHON) deploy/credentials.py
 
 status: setup  ## Say what runs, where, and whether it is ready
 	@$(APP)/semblance status
@@ -138,6 +141,8 @@ check: setup-dev  ## Format, lint, types, generated files current
 	$(DEV)/python -m mypy
 	PATH="$(TOOLS):$$PATH" $(DEV)/python proto/generate.py --check
 	$(DEV)/python -m semblance.export.model_config --check model_repository
+	$(TOOLS)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(DEV)/python -m tests.compose
 
 format: setup-dev  ## Format the code and mend what the linter can
 	$(TOOLS)/ruff format $(SOURCES)

@@ -41,6 +41,9 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "alternatives": (),
 }
 
+# Those that are built in containers alone.
+CONTAINERS = ("orchestrator", "publisher")
+
 # The PyPI wheel with tritonserver is built for these; see the wheel's platform tag.
 TRITON_GLIBC = (2, 35)
 TRITON_PYTHONS = ((3, 11), (3, 12))
@@ -158,8 +161,8 @@ def resolve_locks() -> None:
     """Resolves every `.in` file; what the container gets is what the host gets."""
     here = ROOT / "environments"
     resolve = ("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes")
-    for name in (*DISTRIBUTIONS, "orchestrator"):
-        same = ("--constraint", "app.lock") if name in ("bench", "dev", "orchestrator") else ()
+    for name in (*DISTRIBUTIONS, *CONTAINERS):
+        same = ("--constraint", "app.lock") if name in ("bench", "dev", *CONTAINERS) else ()
         print(f"lock: {name}", flush=True)
         run(uv(), *resolve, "--no-header", *same, "--output-file", f"{name}.lock", f"{name}.in", cwd=here)
 
