@@ -2,11 +2,13 @@
 
 import ctypes
 import platform
+import re
 import subprocess
 import sys
 import sysconfig
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,25 @@ def test_an_environment_belongs_to_the_bytes_of_its_lock(monkeypatch: pytest.Mon
     assert build.home_of("app") == one
     lock.write_text("one==2\n")
     assert build.home_of("app") != one
+
+
+@pytest.mark.parametrize(
+    ("lock", "distributions"),
+    [
+        ("orchestrator", ("proto", "client[cli]", "orchestrator[postgresql]")),
+        ("publisher", ("proto", "client[cli]", "export")),
+    ],
+)
+def test_a_containers_lock_has_what_its_distributions_declare(lock: str, distributions: tuple[str, ...]) -> None:
+    """They are installed with `--no-deps` into what the lock names."""
+    locked = set(re.findall(r"^([\w-]+)==", (ROOT / "environments" / f"{lock}.lock").read_text(), re.MULTILINE))
+    for distribution in distributions:
+        folder, _, extra = distribution.rstrip("]").partition("[")
+        project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        declared = [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
+        names = {name for name in map(_name, declared) if not name.startswith("semblance-")}
+        assert names <= locked
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w-]", requirement)[0]
