@@ -14,15 +14,15 @@ FOLDER = Path(__file__).resolve().parent / "secrets"
 
 def contents(standing: Mapping[str, str]) -> dict[str, str]:
     """The text of each file, by the passwords that stand; new ones have 192 random bits, which no URL has to escape."""
-    database, milvus, minio = (
-        standing.get(name) or token_hex(24) for name in ("postgresql_password", "milvus_password", "minio_password")
-    )
+    passwords = ("postgresql_password", "milvus_password", "minio_password", "grafana_password")
+    database, milvus, minio, grafana = (standing.get(name) or token_hex(24) for name in passwords)
     return {
         "postgresql_password": database,
         "semblance_metadata_url": f"postgresql+psycopg://semblance:{database}@postgresql/semblance",
         "milvus_password": milvus,
         "semblance_milvus_token": f"root:{milvus}",
         "minio_password": minio,
+        "grafana_password": grafana,
         "aws_credentials": f"[default]\naws_access_key_id = semblance\naws_secret_access_key = {minio}",
     }
 

@@ -32,14 +32,22 @@ PORTS = {
     "minio/minio": {9000},
     "milvusdb/milvus": {9091, 19530},
     "postgres": {5432},
+    "prom/prometheus": {9090},
+    "grafana/grafana": {3000},
+    "otel/opentelemetry-collector": {4317, 4318},
+    "jaegertracing/jaeger": {4317, 13133, 16686},
 }
-# The programs in an image that health may be asked with.
+# The programs in an image that health may be asked with; none in one that holds a single program.
 PROGRAMS = {
     "nvcr.io/nvidia/tritonserver": {"curl"},
     "quay.io/coreos/etcd": {"etcdctl"},
     "minio/minio": {"curl"},
     "milvusdb/milvus": {"curl"},
     "postgres": {"pg_isready"},
+    "prom/prometheus": {"wget"},
+    "grafana/grafana": {"wget"},
+    "otel/opentelemetry-collector": set(),
+    "jaegertracing/jaeger": {"wget"},
     "semblance-orchestrator": {"python"},
 }
 
@@ -130,7 +138,8 @@ def listens(name: str, document: Document) -> set[int]:
     except (ValidationError, SettingsError):
         given = None
     if given is not None:
-        return {found for listen in (given.listen, given.health_listen) if (found := port(listen))}
+        listened = (given.listen, given.health_listen, given.metrics_listen)
+        return {found for listen in listened if (found := port(listen))}
     return PORTS.get(service["image"].rpartition(":")[0], set())
 
 
@@ -166,11 +175,15 @@ def aliases(name: str, service: Service) -> set[str]:
 
 
 def strings(service: Service, texts: Mapping[str, str]) -> Iterator[str]:
-    """What the service's programs are told."""
+    """What the service's programs are told, line by line where it is in a file."""
     yield from map(str, service.get("command", ()))
     yield from map(str, service.get("environment", {}).values())
     yield from map(str, service.get("healthcheck", {}).get("test", ()))
     yield from (texts[secret] for secret in service.get("secrets", ()) if secret in texts)
+    for source, _, _ in volumes(service):
+        if source.startswith("./deploy/"):
+            for file in sorted((ROOT / source).rglob("*.yml")):
+                yield from file.read_text().splitlines()
 
 
 def ends(service: Service) -> bool:
@@ -183,9 +196,11 @@ def health(name: str, document: Document) -> Iterator[str]:
     if ends(service):
         return
     kind, program, *_ = service.get("healthcheck", {}).get("test", ("NONE", ""))
-    known = PROGRAMS.get(service["image"].rpartition(":")[0], set())
-    if kind != "CMD" or program not in known:
-        yield f"its health is asked with {kind} {program}; expected CMD and one of {sorted(known)}"
+    known = PROGRAMS.get(service["image"].rpartition(":")[0])
+    if known == set() and "healthcheck" not in service:
+        return
+    if kind != "CMD" or program not in (known or ()):
+        yield f"its health is asked with {kind} {program}; expected CMD and one of {sorted(known or ())}"
 
 
 def dependencies(name: str, document: Document) -> Iterator[str]:
@@ -198,6 +213,8 @@ def dependencies(name: str, document: Document) -> Iterator[str]:
         expected = "service_completed_successfully" if ends(services[other]) else "service_healthy"
         if how["condition"] != expected:
             yield f"depends on {other} with {how['condition']}; expected {expected}"
+        elif expected == "service_healthy" and "healthcheck" not in services[other]:
+            yield f"waits for {other} to be healthy, whose health nobody asks for"
         elsewhere = set(services[other].get("profiles", ()))
         if elsewhere and how.get("required", True) and not (profiles and profiles <= elsewhere):
             yield f"requires {other}, which is in the profiles {sorted(elsewhere)} alone"
