@@ -78,7 +78,10 @@ def image(name: str, document: Document) -> Iterator[str]:
     if not re.search(r"\d+\.\d+|\d{4}-\d\d-\d\d", tag):
         yield f"image {service['image']} is not pinned to a release"
     if build := service.get("build"):
-        if f" AS {build['target']}\n" not in DOCKERFILE:
+        dockerfile = ROOT / build["dockerfile"]
+        if not dockerfile.is_file():
+            yield f"is built from {build['dockerfile']}, which is not there"
+        elif "target" in build and f" AS {build['target']}\n" not in dockerfile.read_text():
             yield f"the Dockerfile has no target {build['target']}"
         if tag != version():
             yield f"image {service['image']} is not of this version, {version()}"
