@@ -26,10 +26,11 @@ STANDALONE_GRACE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Milvus:
-    """A running Milvus."""
+    """A running Milvus; at `metrics`, host:port, Prometheus may scrape it, which Milvus Lite has not."""
 
     process: Process
     port: int
+    metrics: str = ""
 
     @property
     def uri(self) -> str:
@@ -77,7 +78,8 @@ def standalone(data: Path, *, port: int | None = None, log: Path | None = None) 
         StartError: its environment is not there, or it did not start.
     """
     environment = sibling_environment("milvus", "setup-milvus")
-    port = port or tcp.free(1)[0]
+    free, metrics = tcp.free(2)
+    port = port or free
     home = data.absolute()
     binaries = milvus_standalone.unpack(environment)
     milvus_standalone.configure(home, environment, port)
@@ -85,11 +87,11 @@ def standalone(data: Path, *, port: int | None = None, log: Path | None = None) 
         "Milvus standalone",
         [binaries / "milvus", "run", "standalone"],
         log=log or data / "milvus.log",
-        environment=milvus_standalone.variables(binaries),
+        environment=milvus_standalone.variables(binaries, metrics),
         folder=home,
         grace=STANDALONE_GRACE_SECONDS,
     ) as process:
-        milvus = Milvus(process, port)
+        milvus = Milvus(process, port, f"{tcp.LOOPBACK}:{metrics}")
         process.wait_until(lambda: is_ready(milvus.uri), READY_SECONDS)
         yield milvus
 

@@ -90,9 +90,9 @@ def server_settings(home: Path, etcd: Path, port: int) -> dict[str, Any]:
     }
 
 
-def variables(binaries: Path) -> dict[str, str]:
+def variables(binaries: Path, metrics_port: int) -> dict[str, str]:
     return dict(os.environ) | {
         "DEPLOY_MODE": "STANDALONE",
         "LD_LIBRARY_PATH": str(binaries),
-        "METRICS_PORT": str(tcp.free(1)[0]),
+        "METRICS_PORT": str(metrics_port),
     }
