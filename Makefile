@@ -7,7 +7,7 @@ DEV := .venv/dev/bin
 MEASURE := .venv/bench/bin
 TOOLS := .venv/dev/packages/bin
 
-SOURCES := proto/generate.py client export orchestrator serving benchmarks demo deploy environments tests
+SOURCES := proto/generate.py client export orchestrator serving benchmarks observability demo deploy environments tests
 STACK ?=
 SEED ?= 1
 MINUTES ?= 60
@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer test test-faults test-quick test-fuzz test-soak check format proto configs lock secrets
+.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check format proto configs dashboards lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -36,6 +36,9 @@ setup-bench: setup  ## Build the environments that measure Semblance
 
 setup-alternatives:  ## Build the environments of what Semblance is measured beside (torch among them, 7 GB)
 	@$(BUILD) alternatives export
+
+setup-observe: setup-bench setup-milvus
+	@$(BUILD) prometheus
 
 setup-dev:  # What the checks and tests need
 	@$(BUILD) dev
@@ -114,8 +117,11 @@ bench-precision: setup $(FASTEST)/detector $(FASTEST)/embedder  ## Export the de
 	$(REDUCE)/embedder --project 128 --whiten --calibrate $(PRECISION)/demo/images --output $(PRECISION)/embedder-128w
 	.venv/triton/bin/python benchmarks/precision.py --write docs/models.md $(PRECISION)/fp32/*/1 $(FASTEST)/* $(PRECISION)/*-*
 
+observe: setup-observe  ## Drive load on this host under Prometheus; every query of dashboard and alerts must have data
+	@$(MEASURE)/python -m semblance.observability.observe
+
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
-	@$(BUILD) app triton milvus export perf_analyzer alternatives
+	@$(BUILD) app triton milvus export perf_analyzer alternatives prometheus
 	$(DEV)/python -m pytest --ignore tests/export
 	.venv/export/bin/python -m pytest tests/export --confcutdir tests/export
 
@@ -143,6 +149,7 @@ check: setup-dev  ## Format, lint, types, generated files current
 	$(DEV)/python -m semblance.export.model_config --check model_repository
 	$(TOOLS)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(DEV)/python -m tests.compose
+	$(DEV)/python -m semblance.observability.generated --check deploy
 
 format: setup-dev  ## Format the code and mend what the linter can
 	$(TOOLS)/ruff format $(SOURCES)
@@ -153,6 +160,9 @@ proto: setup-dev  ## Generate the stubs from proto/
 
 configs: setup-dev  ## Render model_repository/*/config.pbtxt from the contract
 	$(DEV)/python -m semblance.export.model_config --write model_repository
+
+dashboards: setup-dev  ## Render deploy's Grafana dashboard and alert rules from observability/
+	$(DEV)/python -m semblance.observability.generated --write deploy
 
 lock:  ## Lock the environments anew from environments/*.in
 	@$(BUILD) --lock

@@ -2,11 +2,13 @@
 
     python3 environments/build.py app triton     builds or finds them
     python3 environments/build.py --lock         locks *.in anew
+    python3 environments/build.py prometheus     unpacks Debian's or Ubuntu's package of that name
 
 An environment's packages live in the user's cache folder under the hash of its lock file, so that a second clone
 finds them there. The clone's `.venv/<name>` is a thin virtual environment of a few kilobytes that sees them and the
 project's own distributions, installed editable; environments without project code are a link. Building again
-what stands costs a hash.
+what stands costs a hash. Programs that PyPI has not come from the package of the host's distribution, which is unpacked
+beside them: nothing is installed, and nobody need be root.
 """
 
 # An older Python must be able to read this far, to be told that it is too old.
@@ -17,6 +19,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import pwd
 import shutil
 import subprocess
 import sys
@@ -32,8 +35,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semb
 # Which of the project's distributions each environment sees.
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "app": ("proto", "client", "orchestrator", "export", "serving"),
-    "bench": ("proto", "client", "orchestrator", "export", "serving", "benchmarks"),
-    "dev": ("proto", "client", "orchestrator", "export", "serving", "benchmarks"),
+    "bench": ("proto", "client", "orchestrator", "export", "serving", "benchmarks", "observability"),
+    "dev": ("proto", "client", "orchestrator", "export", "serving", "benchmarks", "observability"),
     "export": ("proto", "client", "orchestrator", "export"),
     "triton": (),
     "milvus": (),
@@ -43,6 +46,9 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
 
 # Those that are built in containers alone.
 CONTAINERS = ("orchestrator", "publisher")
+
+# Packages of Debian and Ubuntu, and the programs in them that are wanted.
+DEBIAN: dict[str, tuple[str, ...]] = {"prometheus": ("prometheus", "promtool")}
 
 # The PyPI wheel with tritonserver is built for these; see the wheel's platform tag.
 TRITON_GLIBC = (2, 35)
@@ -157,6 +163,43 @@ def link(name: str, cached: Path) -> Path:
     return home
 
 
+def unpacked(name: str) -> Path | None:
+    """The cached files of the distribution's package `name`, or None where the host has its programs on PATH, or has no
+    apt, which is said: whoever needs the programs looks for them on PATH, too.
+
+    apt checks the package's signature, and keeps its lists in a folder of its own meanwhile.
+    """
+    if all(map(shutil.which, DEBIAN[name])):
+        return None
+    if not shutil.which("apt-get"):
+        programs = " and ".join(DEBIAN[name])
+        print(f"setup: this host has no apt-get to fetch {name} with; install it so that {programs} are on PATH")
+        return None
+    system = platform.freedesktop_os_release()
+    home = CACHE / f"{name}-{system['ID']}-{system.get('VERSION_ID', 'rolling')}"
+    complete = home / ".complete"
+    if not complete.exists():
+        print(f"setup: unpacking {system['NAME']}'s package {name} (kept in {home})", flush=True)
+        shutil.rmtree(home, ignore_errors=True)
+        apt = home / "apt"
+        (apt / "lists" / "partial").mkdir(parents=True)
+        (apt / "archives" / "partial").mkdir(parents=True)
+        options = (
+            f"Dir::State={apt}",
+            f"Dir::Cache={apt}",
+            "Dir::State::status=/var/lib/dpkg/status",
+            # apt's own user, whom it fetches as where this is root, may not enter the folder.
+            f"APT::Sandbox::User={pwd.getpwuid(os.geteuid()).pw_name}",
+        )
+        get = ("apt-get", "--quiet", *(part for option in options for part in ("-o", option)))
+        run(*get, "update")
+        run(*get, "download", name, cwd=apt)
+        run("dpkg-deb", "--extract", next(apt.glob("*.deb")), home)
+        shutil.rmtree(apt)
+        complete.touch()
+    return home
+
+
 def resolve_locks() -> None:
     """Resolves every `.in` file; what the container gets is what the host gets."""
     here = ROOT / "environments"
@@ -187,9 +230,9 @@ def main(names: list[str]) -> None:
     if names == ["--lock"]:
         resolve_locks()
         return
-    unknown = [name for name in names if name not in DISTRIBUTIONS]
+    unknown = [name for name in names if name not in (*DISTRIBUTIONS, *DEBIAN)]
     if unknown or not names:
-        sys.exit(f"usage: build.py NAME...; the environments are {', '.join(DISTRIBUTIONS)}")
+        sys.exit(f"usage: build.py NAME...; the environments are {', '.join((*DISTRIBUTIONS, *DEBIAN))}")
     if sys.version_info < (3, 11):  # noqa: UP036  (this program is what says so)
         sys.exit(f"setup: Semblance needs Python 3.11 or newer, and this is {platform.python_version()}; set PYTHON")
     if "triton" in names and (problem := host_problem()):
@@ -197,6 +240,10 @@ def main(names: list[str]) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with the_only_one(f"process {os.getpid()}, which builds {' '.join(names)} for {ROOT}"):
         for name in names:
+            if name in DEBIAN:
+                if files := unpacked(name):
+                    link(name, files)
+                continue
             cached = packages(name)
             (thin if DISTRIBUTIONS[name] else link)(name, cached)
 

@@ -130,3 +130,23 @@ def test_a_containers_lock_has_what_its_distributions_declare(lock: str, distrib
 
 def _name(requirement: str) -> str:
     return re.split(r"[^\w-]", requirement)[0]
+
+
+def programs(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).touch(mode=0o755)
+
+
+def test_programs_that_the_host_has_are_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    programs(tmp_path, "prometheus", "promtool")
+    assert build.unpacked("prometheus") is None
+
+
+def test_a_host_without_apt_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    programs(tmp_path, "prometheus")
+    assert build.unpacked("prometheus") is None
+    assert "install it so that prometheus and promtool are on PATH" in capsys.readouterr().out
