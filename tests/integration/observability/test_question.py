@@ -11,10 +11,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 from semblance.observability import alert, prometheus, scraping
 from semblance.observability.alert import Alert
 from semblance.observability.panel import Panel, Query, Row
-from semblance.observability.prometheus import MissingProgram, Prometheus, QueryRefused
+from semblance.observability.prometheus import Prometheus, QueryRefused
 from semblance.observability.question import Answer, Question, answer, questions, unknown_metrics
-from tests.unit.observability.test_generated import DEPLOY
+from tests.prometheus import program
 
+CONFIGURATION = Path(__file__).resolve().parents[3] / "deploy" / "prometheus" / "prometheus.yml"
 PATIENCE = 30.0
 COLD = Alert("Cold", "degrees", "< 5", "0m", "warning", "It is cold.")
 WARM = Alert("Warm", "degrees", "> 30", "0m", "warning", "It is warm.")
@@ -23,6 +24,7 @@ WARM = Alert("Warm", "degrees", "> 30", "0m", "warning", "It is warm.")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """It has scraped `degrees` 3 of a kitchen, and a counter that grows."""
+    program("prometheus")
     registry = CollectorRegistry()
     Gauge("degrees", "Of a room.", ["room"], registry=registry).labels("kitchen").set(3)
     counter = Counter("openings", "Of the door.", registry=registry)
@@ -32,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     told, thread = start_http_server(0, "127.0.0.1", registry)
     try:
         targets = dict.fromkeys(("semblance", "triton", "milvus"), f"127.0.0.1:{told.server_port}")
-        configuration = scraping.retargeted(DEPLOY / "prometheus" / "prometheus.yml", targets, rules, "1s")
+        configuration = scraping.retargeted(CONFIGURATION, targets, rules, "1s")
         with prometheus.started(configuration, folder) as running:
 
             def scraped() -> bool:
@@ -41,8 +43,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 
             until(scraped)
             yield running
-    except MissingProgram as missing:
-        pytest.skip(str(missing))
     finally:
         told.shutdown()
         told.server_close()
@@ -102,9 +102,8 @@ def test_what_can_not_be_seen_here_is_no_problem_and_what_nobody_tells_is(server
 
 
 def test_a_configuration_of_other_jobs_is_refused(tmp_path: Path) -> None:
-    committed = DEPLOY / "prometheus" / "prometheus.yml"
     with pytest.raises(ValueError, match="expected semblance"):
-        scraping.retargeted(committed, {"semblance": "127.0.0.1:1"}, tmp_path, "1s")
+        scraping.retargeted(CONFIGURATION, {"semblance": "127.0.0.1:1"}, tmp_path, "1s")
     names = ("semblance", "triton", "milvus")
-    changed = yaml.safe_load(scraping.retargeted(committed, dict.fromkeys(names, "127.0.0.1:1"), tmp_path, "1s"))
+    changed = yaml.safe_load(scraping.retargeted(CONFIGURATION, dict.fromkeys(names, "127.0.0.1:1"), tmp_path, "1s"))
     assert {job["static_configs"][0]["targets"][0] for job in changed["scrape_configs"]} == {"127.0.0.1:1"}

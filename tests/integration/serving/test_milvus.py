@@ -1,6 +1,7 @@
 """Milvus Lite and the real standalone server, started and stopped."""
 
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from pymilvus import MilvusClient
@@ -34,4 +35,6 @@ def test_two_standalone_servers_side_by_side(tmp_path: Path) -> None:
             assert client.list_collections(timeout=30) == []
             client.create_collection(f"things_{server.port}", dimension=4, timeout=60)
             client.close()
+            with urlopen(f"http://{server.metrics}/metrics", timeout=30) as told:
+                assert b"milvus_rootcoord_collection_num 1\n" in told.read()
         assert MilvusClient(one.uri, timeout=30).list_collections(timeout=30) == [f"things_{one.port}"]

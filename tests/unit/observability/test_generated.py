@@ -1,7 +1,6 @@
 """The dashboard and the alerts as they are committed, and what the check finds in others."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +15,9 @@ from semblance.observability.alert import Alert
 from semblance.observability.alerts import ALERTS
 from semblance.observability.board import ROWS
 from semblance.observability.expression import metrics
-from semblance.observability.prometheus import MissingProgram, program
+from semblance.observability.prometheus import MissingProgram
 from semblance.observability.question import questions
+from tests.prometheus import program
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
@@ -25,13 +25,8 @@ COMPARISON = re.compile(r"(==|!=|>=|<=|>|<) [\d.]+")
 
 
 @pytest.fixture
-def promtool() -> None:
-    try:
-        program("promtool")
-    except MissingProgram as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+def promtool() -> Path:
+    return program("promtool")
 
 
 @pytest.fixture
@@ -66,7 +61,7 @@ def test_the_committed_files_are_current() -> None:
     assert generated.differences(DEPLOY) == []
 
 
-def test_promtool_takes_the_rules_and_the_configuration_that_names_them(promtool: None) -> None:
+def test_promtool_takes_the_rules_and_the_configuration_that_names_them(promtool: Path) -> None:
     assert f"{len(ALERTS)} rules found" in generated.promtool(DEPLOY)
 
 
@@ -81,7 +76,7 @@ def test_a_dashboard_that_was_edited_fails_the_check(deploy: Path) -> None:
 
 
 def test_a_rule_that_prometheus_does_not_take_fails_the_check(
-    deploy: Path, promtool: None, monkeypatch: pytest.MonkeyPatch
+    deploy: Path, promtool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Alert("Broken", "sum(rate(semblance_requests_total))", "> 0", "1m", "warning", "{{ $value }}")
     monkeypatch.setattr("semblance.observability.alerts.render", lambda: alert.render("broken", [broken]))
