@@ -1,5 +1,6 @@
 """A search as one trace, through the orchestrator, Triton and Milvus; with null models, which are there at once."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -66,13 +67,15 @@ def test_a_search_is_one_trace_with_all_its_stages_and_calls(
             )
 
     def enough(spans: list[Span]) -> bool:
-        return sum(span.name == SEARCH for span in spans) == len(TRACES) == len(tritons(spans)) / 2
+        known = {CALLER, *(span.span_id for span in spans)}
+        whole = all(span.parent in known for span in spans)
+        return whole and sum(span.name == SEARCH for span in spans) == len(TRACES) and bool(continued(spans))
 
     spans = collector.wait(enough)
     # The others' callers did not ask for it.
     assert {span.trace_id for span in spans} == {*TRACES}
     unaccounted = [check([span for span in spans if span.trace_id == trace]) for trace in TRACES]
-    # The reading of the message, and what the spans themselves take; in most there is also a moment of another process.
+    # The reading of the message, and the end; in most, on a busy host, also a moment of another process.
     assert 0 <= min(unaccounted) <= 0.05
 
 
@@ -86,7 +89,7 @@ def check(spans: list[Span]) -> float:
 
     stages = sorted((span for span in ours if span.parent == whole.span_id), key=lambda span: span.start)
     assert [span.name for span in stages] == list(STAGES)
-    assert all(one.end <= next_one.start for one, next_one in pairwise(stages))
+    assert all(one.end == following.start for one, following in pairwise(stages))
     by_name = {span.name: span for span in stages}
     calls = {span.name: span for span in ours if span.parent in {stage.span_id for stage in stages}}
     assert {name: call.parent for name, call in calls.items()} == {
@@ -95,14 +98,17 @@ def check(spans: list[Span]) -> float:
         "Milvus search": by_name["search"].span_id,
     }
     assert len(ours) == 1 + len(STAGES) + len(calls)
-    models = calls["Triton detector"], calls["Triton embedder"]
-    assert {span.parent for span in tritons(spans)} == {call.span_id for call in models}
-    computed = sorted((span for span in spans if span.name == "compute"), key=lambda span: span.start)
-    assert all(call.start <= span.start and span.end <= call.end for call, span in zip(models, computed, strict=True))
+    by_id = {span.span_id: span for span in spans}
+    for span in spans:
+        if span.name != "compute":
+            continue
+        of_model = by_id[span.parent]
+        call = calls[f"Triton {of_model.attributes['triton.model_name']}"]
+        assert by_id[of_model.parent].parent == call.span_id
     return (whole.seconds - sum(span.seconds for span in stages)) / whole.seconds
 
 
-def tritons(spans: list[Span]) -> list[Span]:
-    """The outermost spans of Triton."""
-    theirs = [span for span in spans if span.service == "triton"]
-    return [span for span in theirs if span.parent not in {each.span_id for each in theirs}]
+def continued(spans: list[Span]) -> list[str]:
+    """The traces that Triton has gone on with for both models: on a busy host it leaves a request out now and then."""
+    computed = Counter(span.trace_id for span in spans if (span.service, span.name) == ("triton", "compute"))
+    return [trace for trace, count in computed.items() if count == 2]

@@ -1,7 +1,8 @@
 """Which spans a traced request gets, and that one that is not traced gets none."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -15,32 +16,39 @@ class Recorded:
     name: str
     attributes: Mapping[str, str | int] | None = None
     linked: "Recorded | None" = None
+    began_at: int | None = None
     children: "list[Recorded]" = field(default_factory=list)
     ended: str | None = None
+    ended_at: int | None = None
 
     @property
     def traceparent(self) -> str:
         return f"of {self.name}"
 
     def child(
-        self, name: str, attributes: Mapping[str, str | int] | None = None, linked: "Recorded | None" = None
+        self,
+        name: str,
+        attributes: Mapping[str, str | int] | None = None,
+        linked: "Recorded | None" = None,
+        at: int | None = None,
     ) -> "Recorded":
-        self.children.append(Recorded(name, attributes, linked))
+        self.children.append(Recorded(name, attributes, linked, at))
         return self.children[-1]
 
-    def end(self, error: str = "") -> None:
+    def end(self, error: str = "", at: int | None = None) -> None:
         assert self.ended is None, "it has ended already"
-        self.ended = error
+        self.ended, self.ended_at = error, at
 
     def finish(self, caller: str) -> None:
         self.end()
 
 
 @pytest.fixture
-def request_span() -> Recorded:
+def request_span() -> Iterator[Recorded]:
     span = Recorded("request")
-    answering.set(Request("1", "Search", span=span))
-    return span
+    token = answering.set(Request("1", "Search", span=span))
+    yield span
+    answering.reset(token)
 
 
 def names(span: Recorded) -> list[str]:
@@ -55,6 +63,7 @@ async def test_each_stage_ends_where_the_next_one_begins(request_span: Recorded)
             assert names(request_span) == list(spans.STAGES[: number + 1])
             stopwatch.lap(stage)
     assert {child.ended for child in request_span.children} == {""}
+    assert all(one.ended_at == following.began_at for one, following in pairwise(request_span.children))
     assert spans.current() is request_span
 
 

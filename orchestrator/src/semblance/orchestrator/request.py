@@ -14,12 +14,18 @@ class Span(Protocol):
         """As W3C's Trace Context has it, for whom it calls."""
         ...
 
-    def child(self, name: str, attributes: Mapping[str, str | int] | None = None, linked: Self | None = None) -> Self:
-        """A part of this one that begins now; with `attributes` it is a call of another service, which may be the same
-        as one of another request's."""
+    def child(
+        self,
+        name: str,
+        attributes: Mapping[str, str | int] | None = None,
+        linked: Self | None = None,
+        at: int | None = None,
+    ) -> Self:
+        """A part of this one that begins now, or did `at` so many nanoseconds of Unix time; with `attributes` it is a
+        call of another service, which may be the same as one of another request's."""
         ...
 
-    def end(self, error: str = "") -> None: ...
+    def end(self, error: str = "", at: int | None = None) -> None: ...
 
     def finish(self, caller: str) -> None:
         """Ends the span of a whole request, which was `caller`'s."""

@@ -7,6 +7,7 @@ A call that several requests share is a span in the trace of each: the first one
 are linked to it.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -33,13 +34,15 @@ class Stages:
         self.next()
 
     def next(self) -> None:
-        self.close()
+        # In between is nothing: what the spans themselves take is the next stage's.
+        now = time.time_ns()
+        self.close(at=now)
         if name := next(self._names, None):
-            self._stage = self._request.span = self._whole.child(name)
+            self._stage = self._request.span = self._whole.child(name, at=now)
 
-    def close(self, error: str = "") -> None:
+    def close(self, error: str = "", at: int | None = None) -> None:
         if self._stage is not None:
-            self._stage.end(error)
+            self._stage.end(error, at)
         self._stage, self._request.span = None, self._whole
 
 

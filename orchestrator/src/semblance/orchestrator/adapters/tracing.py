@@ -76,7 +76,11 @@ class OtelSpan:
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
     def child(
-        self, name: str, attributes: Mapping[str, str | int] | None = None, linked: "OtelSpan | None" = None
+        self,
+        name: str,
+        attributes: Mapping[str, str | int] | None = None,
+        linked: "OtelSpan | None" = None,
+        at: int | None = None,
     ) -> "OtelSpan":
         span = self._tracer.start_span(
             name,
@@ -84,14 +88,15 @@ class OtelSpan:
             SpanKind.INTERNAL if attributes is None else SpanKind.CLIENT,
             attributes,
             [Link(linked._span.get_span_context())] if linked else None,
+            at,
         )
         return OtelSpan(self._tracer, span, self._request)
 
-    def end(self, error: str = "") -> None:
+    def end(self, error: str = "", at: int | None = None) -> None:
         self._span.set_attribute("semblance.release", self._request.release_id)
         if error:
             self._span.set_status(Status(SpanStatus.ERROR, error))
-        self._span.end()
+        self._span.end(at)
 
     def finish(self, caller: str) -> None:
         request = self._request
