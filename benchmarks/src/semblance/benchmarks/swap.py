@@ -212,10 +212,10 @@ def models(release: Release) -> set[tuple[str, int]]:
 
 
 def loaded(service: Service) -> set[tuple[str, int]]:
-    """Models and versions that Triton has ready."""
+    """Models and versions that Triton has, one that it is unloading included."""
     with InferenceServerClient(service.triton) as client:
         index = client.get_model_repository_index()
-    return {(model.name, int(model.version)) for model in index.models if model.state == "READY"}
+    return {(model.name, int(model.version)) for model in index.models if model.state not in ("", "UNAVAILABLE")}
 
 
 def memory(service: Service) -> float:
