@@ -66,7 +66,8 @@ def test_promtool_takes_the_rules_and_the_configuration_that_names_them(promtool
 
 
 def test_a_dashboard_that_was_edited_fails_the_check(deploy: Path) -> None:
-    assert check(deploy) == (0, "")
+    # Without promtool it says so.
+    assert check(deploy)[0] == 0
     dashboard = deploy / generated.DASHBOARD
     dashboard.write_text(dashboard.read_text().replace("semblance_admission_limit", "semblance_limit"))
     status, said = check(deploy)
