@@ -7,7 +7,7 @@ DEV := .venv/dev/bin
 MEASURE := .venv/bench/bin
 TOOLS := .venv/dev/packages/bin
 
-SOURCES := proto/generate.py client export orchestrator serving benchmarks observability demo deploy environments tests
+SOURCES := proto/generate.py client export orchestrator serving benchmarks observability training demo deploy environments tests
 STACK ?=
 SEED ?= 1
 MINUTES ?= 60
@@ -25,7 +25,7 @@ help:  ## List the commands
 setup:  ## Build the environments that run Semblance on this host
 	@$(BUILD) app triton
 
-setup-export:  ## Build the environment that exports and trains models (torch, 6 GB)
+setup-export:  ## Build the environment that exports, trains and evaluates models (torch, 6 GB)
 	@$(BUILD) export
 
 setup-milvus:  ## Build the environment of the real Milvus standalone server
@@ -122,8 +122,9 @@ observe: setup-observe  ## Drive load on this host under Prometheus; every query
 
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
 	@$(BUILD) app triton milvus export perf_analyzer alternatives prometheus
-	$(DEV)/python -m pytest --ignore tests/export
+	$(DEV)/python -m pytest --ignore tests/export --ignore tests/training
 	.venv/export/bin/python -m pytest tests/export --confcutdir tests/export
+	.venv/export/bin/python -m pytest tests/training --confcutdir tests/training
 
 test-faults: setup-dev  ## Kill every part 200 times under load, and check every acknowledged write (FAULTS="--seed 7" to see a run again)
 	@$(BUILD) app triton milvus

@@ -36,8 +36,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semb
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "app": ("proto", "client", "orchestrator", "export", "serving"),
     "bench": ("proto", "client", "orchestrator", "export", "serving", "benchmarks", "observability"),
-    "dev": ("proto", "client", "orchestrator", "export", "serving", "benchmarks", "observability"),
-    "export": ("proto", "client", "orchestrator", "export"),
+    "dev": ("proto", "client", "orchestrator", "export", "serving", "benchmarks", "observability", "training"),
+    "export": ("proto", "client", "orchestrator", "export", "serving", "training"),
     "triton": (),
     "milvus": (),
     "perf_analyzer": (),
@@ -205,9 +205,10 @@ def resolve_locks() -> None:
     here = ROOT / "environments"
     resolve = ("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes")
     for name in (*DISTRIBUTIONS, *CONTAINERS):
-        same = ("--constraint", "app.lock") if name in ("bench", "dev", *CONTAINERS) else ()
+        same = ("--constraint", "app.lock") if name in ("bench", "dev", "export", *CONTAINERS) else ()
+        override = ("--override", f"{name}.override") if (here / f"{name}.override").exists() else ()
         print(f"lock: {name}", flush=True)
-        run(uv(), *resolve, "--no-header", *same, "--output-file", f"{name}.lock", f"{name}.in", cwd=here)
+        run(uv(), *resolve, "--no-header", *same, *override, "--output-file", f"{name}.lock", f"{name}.in", cwd=here)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Annotated photos to fine-tuned, measured models: the learning loop."""
