@@ -10,9 +10,10 @@ from threading import Thread
 import grpc
 
 from semblance.orchestrator.errors import NotFound, WrongState
+from semblance.orchestrator.evaluation import Evaluation
+from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy, ErrorBoundary
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
-from semblance.orchestrator.observations import Figure
 from semblance.orchestrator.release import (
     Canary,
     IndexParameters,
@@ -54,6 +55,7 @@ class FakeReleases(Releases):
         self.known = {"r1": registered("r1", ReleaseState.ACTIVE)}
         self.asked: list[object] = []
         self.failures: list[Exception] = []
+        self.evaluations: dict[str, Evaluation] = {}
         self.steps = 2
         self.ends_as = ReleaseState.READY
         self.problem = ""
@@ -134,7 +136,13 @@ class FakeReleases(Releases):
             Figure("overlap@10", 0.8125, "hits that both have, of ten"),
             Figure("p99_ratio", None, "its p99 over the active release's"),
         )
-        return Report(self._known_as(release_id).release_id, "r1", figures)
+        known = self._known_as(release_id).release_id
+        evaluation = self.evaluations.get(known)
+        return Report(known, "r1", (*figures, *(evaluation.reported() if evaluation else ())), evaluation)
+
+    async def record_evaluation(self, release_id: str, against: str, figures: tuple[Figure, ...]) -> None:
+        await self._begin((release_id, against, figures))
+        self.evaluations[self._known_as(release_id).release_id] = Evaluation(against, figures, CHANGED)
 
     async def retire(self, release_id: str) -> Registered:
         await self._begin(release_id)

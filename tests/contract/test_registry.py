@@ -13,6 +13,8 @@ from sqlalchemy import create_engine, inspect, make_url, text
 from semblance.orchestrator.adapters.metadata import settlement
 from semblance.orchestrator.adapters.metadata.engine import make_folder
 from semblance.orchestrator.errors import Conflict, InvalidArgument, NotFound, WrongState
+from semblance.orchestrator.evaluation import Evaluation
+from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.item import CatalogSize
 from semblance.orchestrator.ports import MetadataStore, Registry
 from semblance.orchestrator.release import Canary, Presence, Registered, Release, ReleaseState
@@ -857,3 +859,34 @@ async def test_a_database_of_an_earlier_version_is_taken_over(url: str) -> None:
     engine = create_engine(url)
     assert not inspect(engine).has_table("revisions")
     engine.dispose()
+
+
+# What was measured of releases.
+
+
+def evaluated(against: str, **figures: float) -> Evaluation:
+    measured = tuple(Figure(name, value, f"what {name} is") for name, value in figures.items())
+    return Evaluation(against, measured, datetime.now(UTC))
+
+
+async def test_keeps_the_last_evaluation_of_a_release(registry: Registry) -> None:
+    await add_ready(registry, SECOND)
+    assert await registry.evaluation("r2") is None
+    await registry.record_evaluation("r2", evaluated("r1", recall=0.5, mrr=1e-300, map=0.1 + 0.2))
+    last = evaluated("", recall=0.75)
+    await registry.record_evaluation("r2", last)
+    assert await registry.evaluation("r2") == last
+    assert await registry.evaluation("r1") is None
+    # It was measured on labelled queries, and says the same whatever is active.
+    await registry.activate("r2")
+    await registry.roll_back()
+    await registry.retire("r2")
+    assert await registry.evaluation("r2") == last
+
+
+async def test_an_evaluation_is_of_releases_there_are(registry: Registry) -> None:
+    await add_ready(registry, SECOND)
+    for release_id, against in (("never", ""), ("r2", "never")):
+        with pytest.raises(NotFound, match="no release 'never'"):
+            await registry.record_evaluation(release_id, evaluated(against, recall=0.5))
+    assert await registry.evaluation("r2") is None

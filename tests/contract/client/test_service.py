@@ -88,6 +88,17 @@ def test_an_unknown_item_is_not_found(client: Client, prefix: str) -> None:
         client.delete(prefix)
 
 
+def test_a_release_is_searched_by_its_id(client: Client, picture: Picture, prefix: str) -> None:
+    image = picture(prefix)
+    client.put_item(NewItem(prefix, [image]))
+    serving = client.search(image).release
+    named = client.search(image, release=serving, top_k=1)
+    assert named.release == serving
+    assert named.objects[0].hits[0].item_id == prefix
+    with pytest.raises(NotFoundError, match=f"'never'; {serving} can be searched"):
+        client.search(image, release="never")
+
+
 def test_a_copy_finds_its_item_first(client: Client, picture: Picture, prefix: str) -> None:
     pictures = {f"{prefix}-{number}": picture(f"{prefix} {number}") for number in range(4)}
     for item_id, image in pictures.items():

@@ -22,7 +22,7 @@ from semblance.orchestrator import caller as calling
 from semblance.orchestrator.grpc_edge.callers import digest, new_token
 from semblance.orchestrator.pipeline import Pipeline
 from semblance.v1.catalog_pb2 import CountRequest
-from semblance.v1.search_pb2 import SearchRequest
+from semblance.v1.search_pb2 import SearchOptions, SearchRequest
 from tests.certificates import Authority
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, reason, until
 
@@ -43,7 +43,7 @@ TAKES = {
         f"/semblance.v1.ReleaseService/{name}": {"admin"}
         for name in (
             *("Plan", "Create", "Get", "List", "Activate", "Rollback", "Canary", "Shadow", "Report", "Retire"),
-            "Status",
+            *("RecordEvaluation", "Status"),
         )
     },
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": set(ROLES),
@@ -238,6 +238,30 @@ async def test_a_stream_outlives_its_token_by_no_request(closed: Caller, callers
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stream.read()
     assert reason(raised.value)[:2] == (StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+
+
+async def named_search(stream: Any) -> tuple[str, str]:
+    """Of the next answer, the release and the reason of its failure."""
+    await stream.write(SearchRequest(image=RED_PHOTO, options=SearchOptions(release="r1")))
+    answer = await stream.read()
+    return answer.response.release, answer.failure.reason
+
+
+async def test_a_release_is_named_by_an_admin_alone(closed: Caller, callers: Path) -> None:
+    request = SearchRequest(image=RED_PHOTO, options=SearchOptions(release="r1"))
+    answer = await closed.searching.Search(request, metadata=bearing(TOKENS["admin"]), timeout=PATIENCE)
+    assert answer.release == "r1"
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await closed.searching.Search(request, metadata=bearing(TOKENS["search"]), timeout=PATIENCE)
+    assert reason(raised.value)[:2] == (StatusCode.PERMISSION_DENIED, "FORBIDDEN")
+    assert "search may not search a release by its id, which takes the role admin" in (raised.value.details() or "")
+    stream = closed.searching.SearchStream(metadata=bearing(TOKENS["admin"]), timeout=PATIENCE)
+    assert await named_search(stream) == ("r1", "")
+    write(callers, {**entry("admin", TOKENS["admin"]), "roles": ["search"]})
+    async with asyncio.timeout(PATIENCE):
+        while (outcome := await named_search(stream)) != ("", "FORBIDDEN"):
+            assert outcome == ("r1", "")
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture

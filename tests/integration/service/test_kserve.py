@@ -64,6 +64,13 @@ def request(content: bytes = RED_PHOTO, **fields: Any) -> service_pb2.ModelInfer
     return service_pb2.ModelInferRequest(**{"model_name": "search", "inputs": [image], **fields})
 
 
+async def test_a_release_is_named_as_an_option(client: InferenceServerClient) -> None:
+    result = await client.infer("search", inputs(RED_PHOTO, release="r1"))
+    assert result.get_response().parameters["release"].string_param == "r1"
+    with pytest.raises(InferenceServerException, match="no release 'r9'"):
+        await client.infer("search", inputs(RED_PHOTO, release="r9"))
+
+
 async def test_a_photo_finds_what_the_search_service_finds(caller: Caller, client: InferenceServerClient) -> None:
     await caller.put(item("red", RED_PHOTO), item("green", GREEN_PHOTO), item("grey", GREY_PHOTO))
     native = await caller.search(BOTH, top_k=2)

@@ -1,24 +1,30 @@
 """Releases are built, switched and retired while the service is used."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from semblance.client import (
     AsyncClient,
     ContractMismatchError,
+    Figure,
     InvalidArgumentError,
     NewItem,
     NewRelease,
+    NotFoundError,
     Release,
     SemblanceError,
     WrongStateError,
 )
+from semblance.client.commands.group import semblance
 from semblance.orchestrator import bootstrap, follower, keeper, releases, verification
 from semblance.orchestrator.adapters.manifests import FileModelRepository
 from semblance.orchestrator.errors import DependencyUnavailable, InvalidImage
@@ -498,6 +504,76 @@ async def test_a_canary_serves_the_callers_that_are_named(client: AsyncClient) -
     await client.releases.canary("r2")
     await until(lambda: served_by("r1"))
     assert (await client.releases.activate("r2", require=["overlap@1>=0.9, errors<=0"])).active.release_id == "r2"
+
+
+async def test_a_release_that_is_ready_is_searched_by_its_id(
+    client: AsyncClient, caller: Caller, tmp_path: Path
+) -> None:
+    await ready(client, NEW_EMBEDDER)
+    await client.releases.shadow("r2", percent=100)
+
+    async def requests() -> float | None:
+        return next(each.value for each in (await client.releases.report("r2")).figures if each.name == "requests")
+
+    async def served() -> bool:
+        try:
+            return (await client.search(RED_PHOTO, release="r2")).release == "r2"
+        except WrongStateError:
+            # The client has seen that it is ready before the orchestrator has.
+            return False
+
+    await until(served)
+    found = await client.search(TWO, release="r2", include_embeddings=True)
+    assert [len(each.embedding or ()) for each in found.objects] == [24, 24]
+    assert {each.hits[0].item_id for each in found.objects} == {"two"}
+    assert (await client.search(TWO, release="r1")).release == (await client.search(TWO)).release == "r1"
+    (tmp_path / "two.png").write_bytes(TWO)
+    arguments = ["search", str(tmp_path / "two.png"), "--release", "r2", "--json", "--target", caller.address]
+    command = await asyncio.to_thread(CliRunner().invoke, semblance, arguments)
+    assert json.loads(command.stdout)["release"] == "r2", command.output
+
+    async def copied() -> bool:
+        return (await requests() or 0) >= 1
+
+    # The one search that named none.
+    await until(copied)
+    assert await requests() == 1
+    with pytest.raises(NotFoundError, match="there is no release 'r9'; r1, r2 can be searched"):
+        await client.search(RED_PHOTO, release="r9")
+    with pytest.raises(InvalidArgumentError, match="'R 2' can't be a release's id"):
+        await client.search(RED_PHOTO, release="R 2")
+    await client.releases.shadow("r2", percent=0)
+    await client.releases.retire("r2")
+
+    async def refused() -> bool:
+        try:
+            await client.search(RED_PHOTO, release="r2")
+        except WrongStateError as error:
+            return "release r2 is retired, and only one that is ready or active can be searched" in str(error)
+        return False
+
+    await until(refused)
+
+
+async def test_what_an_evaluation_measured_can_be_required(client: AsyncClient) -> None:
+    await ready(client, NEW_EMBEDDER)
+    requirement = ["evaluation.recall@1_difference_low>0"]
+    with pytest.raises(WrongStateError, match="nothing was recorded of evaluation"):
+        await client.releases.activate("r2", require=requirement)
+    low = Figure("recall@1_difference_low", -0.01, "least difference of recall@1 at 95 %")
+    await client.releases.record_evaluation("r2", [low], against="r1")
+    report = await client.releases.report("r2")
+    assert report.figures[-1] == Figure("evaluation.recall@1_difference_low", -0.01, low.meaning)
+    assert report.evaluation is not None
+    assert report.evaluation.against == "r1"
+    with pytest.raises(WrongStateError, match="and > 0 is required"):
+        await client.releases.activate("r2", require=requirement)
+    await client.releases.record_evaluation("r2", [replace(low, value=0.02)], against="r1")
+    assert (await client.releases.activate("r2", require=requirement)).active.release_id == "r2"
+    # It was better than r1, and r1 is active no more.
+    await client.releases.record_evaluation("r1", [replace(low, value=0.02)], against="r1")
+    with pytest.raises(WrongStateError, match="was measured against r1, and r2 is active; evaluate again"):
+        await client.releases.activate("r1", require=requirement)
 
 
 async def test_a_shadow_that_fails_is_seen_in_the_report_alone(

@@ -18,9 +18,11 @@ from click.testing import CliRunner, Result
 from semblance.client.commands.group import semblance
 from semblance.client.commands.release_tables import in_bytes, in_time
 from semblance.orchestrator.errors import Conflict, DeadlineExceeded, Overloaded
+from semblance.orchestrator.evaluation import Evaluation
+from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.release import Canary, IndexParameters, Registered, ReleaseState
 from semblance.orchestrator.releases import Wanted
-from tests.releases import FakeReleases, registered, served_in_a_thread
+from tests.releases import CHANGED, FakeReleases, registered, served_in_a_thread
 
 PATIENCE = 20.0
 
@@ -226,6 +228,19 @@ def test_a_report_is_a_table(run: Run) -> None:
         ["overlap@10", "0.8125", "hits that both have, of ten"],
         ["p99_ratio", "–", "its p99 over the active release's"],
     ]
+    assert "evaluated" not in result.output
+
+
+def test_a_report_says_what_was_evaluated(run: Run, releases: FakeReleases) -> None:
+    figure = Figure("recall@1", 0.75, "queries whose item is found first")
+    releases.evaluations["r1"] = Evaluation("r0", (figure,), CHANGED)
+    result = run("report", "r1")
+    assert cells(result)[-1] == ["evaluation.recall@1", "0.75", "queries whose item is found first"]
+    assert result.output.splitlines()[-1].rstrip() == "evaluated against r0, 2026-05-02 08:30 UTC"
+    releases.evaluations["r1"] = Evaluation("", (figure,), CHANGED)
+    assert "evaluated alone, 2026-05-02 08:30 UTC" in run("report", "r1").output
+    told = json.loads(run("report", "r1", "--json").stdout)
+    assert told["evaluation"]["against"] == ""
 
 
 def test_activating_and_rolling_back(run: Run, releases: FakeReleases) -> None:

@@ -48,6 +48,7 @@ def nested(depth: int, wrap: Callable[[Filter], Filter]) -> Filter:
         ({"top_k": -1}, InvalidArgumentError, "top_k is -1, but must be a whole number from 1 to 1000"),
         ({"top_k": 2**40}, InvalidArgumentError, "top_k is 1099511627776"),
         ({"top_k": 7.5}, InvalidArgumentError, "top_k is 7.5"),
+        ({"release": 2}, InvalidArgumentError, "release is 2, but must be a release's id, such as 'r2'"),
         ({"min_similarity": "high"}, InvalidArgumentError, "min_similarity is 'high', but must be a number"),
         ({"include_timings": "yes"}, InvalidArgumentError, "include_timings is 'yes', but must be a bool"),
         ({"objects": "some"}, InvalidArgumentError, "objects is 'some', but must be one of 'all', 'largest'"),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from semblance.client import (
     ConflictError,
     ContractMismatchError,
     DeadlineExceededError,
+    Evaluation,
     Figure,
     Finding,
     IndexParameters,
@@ -36,7 +38,7 @@ from semblance.client import (
     WrongStateError,
 )
 from semblance.client.testing import FakeSemblance
-from semblance.orchestrator import errors
+from semblance.orchestrator import errors, figure
 from semblance.orchestrator import release as domain
 from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy
 from semblance.orchestrator.releases import Wanted
@@ -164,7 +166,30 @@ async def test_a_canary_and_a_shadow_begin_and_end(ask: Ask, releases: FakeRelea
 async def test_a_report_tells_what_it_does_not_know(ask: Ask) -> None:
     overlap = Figure("overlap@10", 0.8125, "hits that both have, of ten")
     unknown = Figure("p99_ratio", None, "its p99 over the active release's")
-    assert await ask("report", "r1") == ReleaseReport("r1", "r1", (overlap, unknown))
+    assert await ask("report", "r1") == ReleaseReport("r1", "r1", (overlap, unknown), None)
+
+
+async def test_a_report_ends_with_what_was_recorded(ask: Ask, releases: FakeReleases) -> None:
+    recall = Figure("recall@1", 0.75, "queries whose item is found first")
+    assert await ask("record_evaluation", "r1", [recall], against="r1") is None
+    assert releases.asked == [("r1", "r1", (figure.Figure("recall@1", 0.75, recall.meaning),))]
+    report = await ask("report", "r1")
+    assert report.figures[2:] == (Figure("evaluation.recall@1", 0.75, recall.meaning),)
+    assert report.evaluation == Evaluation("r1", CHANGED)
+    await ask("record_evaluation", "r1", [recall])
+    assert (await ask("report", "r1")).evaluation == Evaluation("", CHANGED)
+
+
+async def test_what_can_not_be_recorded_is_refused(ask: Ask) -> None:
+    nothing = Figure("recall@1", None, "")
+    with pytest.raises(InvalidArgumentError, match="recall@1 must have a finite number"):
+        await ask("record_evaluation", "r1", [nothing])
+    with pytest.raises(InvalidArgumentError, match="can't be a release's id"):
+        await ask("record_evaluation", "r1", [replace(nothing, value=1.0)], against="R 1")
+    with pytest.raises(InvalidArgumentError, match="figures is"):
+        await ask("record_evaluation", "r1", [replace(nothing, value="much")])  # type: ignore[arg-type]
+    with pytest.raises(NotFoundError, match="no release 'r9'"):
+        await ask("record_evaluation", "r9", [replace(nothing, value=1.0)])
 
 
 async def test_the_status_is_good_where_all_findings_are(ask: Ask, releases: FakeReleases) -> None:

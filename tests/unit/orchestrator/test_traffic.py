@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from semblance.orchestrator.errors import ContractMismatch
-from semblance.orchestrator.release import Canary, Release
+from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, NotFound, WrongState
+from semblance.orchestrator.release import Canary, Release, ReleaseState
 from semblance.orchestrator.testing import example_release
 from semblance.orchestrator.traffic import Traffic
 
@@ -92,3 +92,41 @@ def test_the_releases_are_the_active_one_and_each_other_once() -> None:
     assert Traffic(ACTIVE).releases == [ACTIVE]
     assert Traffic(ACTIVE, (CANDIDATE, Canary(1)), (third, 1.0)).releases == [ACTIVE, CANDIDATE, third]
     assert Traffic(ACTIVE, (CANDIDATE, Canary(1)), (CANDIDATE, 1.0)).releases == [ACTIVE, CANDIDATE]
+
+
+def test_a_release_that_is_named_serves_whoever_names_it() -> None:
+    third = replace(ACTIVE, release_id="r3")
+    for traffic in (
+        Traffic(ACTIVE, ready=(CANDIDATE, third)),
+        Traffic(ACTIVE, shadow=(CANDIDATE, 1.0), ready=(CANDIDATE, third)),
+        replace(canary(100), ready=(CANDIDATE, third)),
+    ):
+        for release in (ACTIVE, CANDIDATE, third):
+            assert traffic.for_search("a", release.release_id) is release
+        assert third not in traffic.releases
+
+
+@pytest.mark.parametrize(
+    ("release_id", "kind", "message"),
+    [
+        ("r9", NotFound, "there is no release 'r9'; r1, r2 can be searched"),
+        ("building", WrongState, "release building is building, and only one that is ready or active can be searched"),
+        ("retired", WrongState, "release retired is retired, and only one that is ready or active"),
+        ("unchecked", DependencyUnavailable, "release unchecked is ready, and not checked here yet; try again"),
+    ],
+)
+def test_what_serves_nobody_can_not_be_named(release_id: str, kind: type[Exception], message: str) -> None:
+    states = {
+        "building": ReleaseState.BUILDING,
+        "retired": ReleaseState.RETIRED,
+        "unchecked": ReleaseState.READY,
+    }
+    with pytest.raises(kind, match=message):
+        Traffic(ACTIVE, ready=(CANDIDATE,), others=states).for_search("a", release_id)
+
+
+def test_a_release_that_is_refused_is_refused_to_who_names_it() -> None:
+    traffic = Traffic(ACTIVE, ready=(CANDIDATE,), refusals={"r2": ContractMismatch("the model file has changed")})
+    with pytest.raises(ContractMismatch, match="the model file has changed"):
+        traffic.for_search("a", "r2")
+    assert traffic.for_search("a") is ACTIVE

@@ -33,6 +33,7 @@ from semblance.client._errors import (
 from semblance.client._filters import Attribute, Filter, field
 from semblance.client._release_types import (
     Canary,
+    Evaluation,
     Figure,
     Finding,
     IndexParameters,
@@ -76,6 +77,7 @@ __all__ = [
     "ContractMismatchError",
     "Counts",
     "DeadlineExceededError",
+    "Evaluation",
     "Figure",
     "Filter",
     "Finding",

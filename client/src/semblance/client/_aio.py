@@ -82,6 +82,7 @@ class AsyncClient:
         include_attributes: bool = False,
         include_embeddings: bool = False,
         include_timings: bool = False,
+        release: str | None = None,
     ) -> SearchResult:
         """The catalogue items that a photo shows. `SearchRequest` explains the arguments."""
         request = SearchRequest(
@@ -95,6 +96,7 @@ class AsyncClient:
             include_attributes,
             include_embeddings,
             include_timings,
+            release,
         )
         message = translate.search_message(request)
         with mapped(self._target):

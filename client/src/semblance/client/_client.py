@@ -145,6 +145,7 @@ class Client:
         include_attributes: bool = False,
         include_embeddings: bool = False,
         include_timings: bool = False,
+        release: str | None = None,
     ) -> SearchResult:
         """The catalogue items that a photo shows. `SearchRequest` explains the arguments."""
         request = SearchRequest(
@@ -158,6 +159,7 @@ class Client:
             include_attributes,
             include_embeddings,
             include_timings,
+            release,
         )
         message = translate.search_message(request)
         with mapped(self._target):

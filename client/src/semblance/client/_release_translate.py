@@ -9,6 +9,7 @@ from typing import TypeVar
 from semblance.client._errors import InternalError
 from semblance.client._release_types import (
     Canary,
+    Evaluation,
     Figure,
     Finding,
     IndexParameters,
@@ -82,6 +83,20 @@ def shadow_message(release_id: str, percent: float) -> release_pb2.ShadowRequest
     return message
 
 
+def evaluation_message(
+    release_id: str, figures: Sequence[Figure], against: str | None
+) -> release_pb2.RecordEvaluationRequest:
+    with sendable("release_id", release_id, _RELEASE_ID):
+        message = release_pb2.RecordEvaluationRequest(release_id=release_id)
+    with sendable("against", against, _RELEASE_ID):
+        message.against = against or ""
+    with sendable("figures", figures, "a sequence of Figure, whose values are numbers"):
+        message.figures.extend(
+            release_pb2.Figure(name=figure.name, value=figure.value, meaning=figure.meaning) for figure in figures
+        )
+    return message
+
+
 def release(message: release_pb2.Release) -> Release:
     if message.state not in _STATES:
         raise InternalError(f"release {message.release_id} is in a state that this client does not know: update it")
@@ -132,7 +147,14 @@ def report(message: release_pb2.ReleaseReport) -> ReleaseReport:
         Figure(figure.name, figure.value if figure.HasField("value") else None, figure.meaning)
         for figure in message.figures
     )
-    return ReleaseReport(message.release_id, message.against, tuple(figures))
+    return ReleaseReport(
+        message.release_id,
+        message.against,
+        tuple(figures),
+        Evaluation(message.evaluation.against, message.evaluation.recorded_at.ToDatetime(UTC))
+        if message.HasField("evaluation")
+        else None,
+    )
 
 
 def status(message: release_pb2.StatusResponse) -> ReleaseStatus:

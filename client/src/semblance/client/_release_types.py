@@ -176,12 +176,30 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Where the figures of a report that begin with `evaluation.` come from.
+
+    Attributes:
+        against: the release that it was compared with; empty where it was measured alone.
+    """
+
+    against: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseReport:
-    """A canary's or shadow's figures against the active release, `against`."""
+    """A canary's or shadow's figures against the active release, `against`, and those of its evaluation.
+
+    Attributes:
+        figures: those of the evaluation are last.
+        evaluation: None where none was recorded.
+    """
 
     release_id: str
     against: str
     figures: tuple[Figure, ...]
+    evaluation: Evaluation | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from semblance.client import _release_translate as translate
 from semblance.client._channel import RELEASE_TIMEOUT, CallOptions
 from semblance.client._errors import mapped
 from semblance.client._release_types import (
+    Figure,
     NewRelease,
     Release,
     ReleasePlan,
@@ -86,10 +87,24 @@ class Releases:
             return translate.release(self._stub.Canary(message, **self._call))
 
     def report(self, release_id: str) -> ReleaseReport:
-        """A canary's or shadow's figures against the active release."""
+        """A canary's or shadow's figures against the active release, and those of its evaluation."""
         message = translate.named_message(release_pb2.ReportRequest, release_id)
         with mapped(self._target):
             return translate.report(self._stub.Report(message, **self._call))
+
+    def record_evaluation(self, release_id: str, figures: Sequence[Figure], *, against: str | None = None) -> None:
+        """Keeps what was measured of a release, for its report and for what an activation requires, in place of what
+        was kept of it before.
+
+        Args:
+            figures: up to 500, each with a value. A name, such as recall@1_difference_low, has up to 64 lower-case
+                letters, digits, and _ @ . signs, a letter first; the report puts `evaluation.` before it.
+            against: the release that it was compared with. No activation that requires one of the figures is done where
+                that is not the active one any more.
+        """
+        message = translate.evaluation_message(release_id, figures, against)
+        with mapped(self._target):
+            self._stub.RecordEvaluation(message, **self._call)
 
     def activate(self, release_id: str, *, require: Sequence[str] = ()) -> Switch:
         """Serves with a release that is ready; returns when every orchestrator does.
@@ -169,6 +184,14 @@ class AsyncReleases:
         message = translate.named_message(release_pb2.ReportRequest, release_id)
         with mapped(self._target):
             return translate.report(await self._stub.Report(message, **self._call))
+
+    async def record_evaluation(
+        self, release_id: str, figures: Sequence[Figure], *, against: str | None = None
+    ) -> None:
+        """As `Releases.record_evaluation`."""
+        message = translate.evaluation_message(release_id, figures, against)
+        with mapped(self._target):
+            await self._stub.RecordEvaluation(message, **self._call)
 
     async def activate(self, release_id: str, *, require: Sequence[str] = ()) -> Switch:
         """As `Releases.activate`."""

@@ -54,6 +54,7 @@ _OPTIONS = {
     "include_attributes": "a bool",
     "include_embeddings": "a bool",
     "include_timings": "a bool",
+    "release": "a release's id, such as 'r2'",
 }
 """Fields that a request and its options share, and what each must be."""
 

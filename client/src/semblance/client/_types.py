@@ -47,6 +47,8 @@ class SearchRequest:
         include_attributes: whether hits carry their items' attributes.
         include_embeddings: whether objects carry their embeddings.
         include_timings: whether the result says how long each stage took.
+        release: search this release, such as r2, one that is ready or active, whichever serves the caller; takes the
+            role admin where the service asks who calls.
     """
 
     image: ImageInput = field(repr=False)
@@ -59,6 +61,7 @@ class SearchRequest:
     include_attributes: bool = False
     include_embeddings: bool = False
     include_timings: bool = False
+    release: str | None = None
 
 
 class Source(StrEnum):

@@ -148,12 +148,13 @@ class Lane:
         raise NotImplementedError
 
     @asynccontextmanager
-    async def admit(self, caller: str, size: int, deadline: Deadline) -> AsyncIterator[Place]:
-        """Gives the request of `size` bytes its place, to its end.
+    async def admit(self, caller: str, size: int, deadline: Deadline, release_id: str = "") -> AsyncIterator[Place]:
+        """Gives the request of `size` bytes its place, to its end; a search may name the release that it is of.
 
         Raises Overloaded where the queue is full and the caller has no less of it than others, DeadlineExceeded where
         too little time is left, DependencyUnavailable before the service is ready, ContractMismatch where its release
-        is refused. Who waits is to be within `deadline.enforced()`.
+        is refused, and what `Traffic.for_search` raises of one that is named. Who waits is to be within
+        `deadline.enforced()`.
         """
         if self._admission.traffic is None:
             self.refused[Refusal.STARTING] += 1
@@ -167,7 +168,7 @@ class Lane:
         place: Place | None = None
         try:
             self._check_time(deadline)
-            place = Place(self, self._served(self._admission.traffic, caller))
+            place = Place(self, self._served(self._admission.traffic, caller, release_id))
             yield place
         except BaseException as error:
             self._failed(error, time.monotonic() - began, in_flight, deadline)
@@ -181,10 +182,10 @@ class Lane:
                 place.leave_models()
             self._end()
 
-    def _served(self, traffic: Traffic, caller: str) -> Release:
+    def _served(self, traffic: Traffic, caller: str, release_id: str) -> Release:
         """What the request that is being answered is served with. Raises ContractMismatch where it is refused."""
         try:
-            release = self._release(traffic, caller)
+            release = self._release(traffic, caller, release_id)
         except ContractMismatch:
             self.refused[Refusal.RELEASE] += 1
             raise
@@ -192,7 +193,7 @@ class Lane:
             request.release_id = release.release_id
         return release
 
-    def _release(self, traffic: Traffic, caller: str) -> Release:
+    def _release(self, traffic: Traffic, caller: str, release_id: str) -> Release:
         """Raises ContractMismatch where it is refused."""
         return traffic.for_change()
 
@@ -262,8 +263,8 @@ class SearchLane(Lane):
     def has_room(self) -> bool:
         return self._admission.in_flight < self._admission.limit.value
 
-    def _release(self, traffic: Traffic, caller: str) -> Release:
-        return traffic.for_search(caller)
+    def _release(self, traffic: Traffic, caller: str, release_id: str) -> Release:
+        return traffic.for_search(caller, release_id)
 
     def _check(self, deadline: Deadline) -> None:
         """Refuses what would be computed for nothing, unless nothing else is: what we know may be out of date."""

@@ -107,7 +107,7 @@ class Follower:
         for each in serving:
             if each.state is ReleaseState.ACTIVE:
                 await self._know(each.release)
-        self._serve([each for each in serving if each.release in self._checked])
+        self._serve(releases)
         if self._checking is None or self._checking.done():
             due = [each.release for each in serving if self._is_due(each.release)]
             self._checking = asyncio.create_task(self._check_all(due))
@@ -142,14 +142,23 @@ class Follower:
             if known is None or str(known.mismatch) != str(error):
                 log.error("requests of release %s are refused: %s", release.release_id, error)
 
-    def _serve(self, serving: Sequence[Registered]) -> None:
+    def _serve(self, releases: Sequence[Registered]) -> None:
+        """With those that were checked."""
+        serving = [each for each in releases if each.release in self._checked]
         active = next((each.release for each in serving if each.state is ReleaseState.ACTIVE), None)
         if active is None:
             return
         canaries = [(each.release, each.canary) for each in serving if each.canary is not None]
         shadows = [(each.release, each.shadow) for each in serving if each.shadow]
         refusals = {release.release_id: known.mismatch for release, known in self._checked.items() if known.mismatch}
-        traffic = Traffic(active, canaries[0] if canaries else None, shadows[0] if shadows else None, refusals)
+        traffic = Traffic(
+            active,
+            canaries[0] if canaries else None,
+            shadows[0] if shadows else None,
+            tuple(each.release for each in serving if each.state is ReleaseState.READY),
+            {each.release_id: each.state for each in releases if each not in serving},
+            refusals,
+        )
         before = self._admission.traffic
         if traffic == before:
             return

@@ -7,20 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from semblance.orchestrator.comparison import DEPTHS, Comparison
+from semblance.orchestrator.figure import Figure
 
 # A histogram's buckets are each so many times as wide as the one before: a quantile is known to within 5 %.
 FACTOR = 1.05
 # The upper edge of the first bucket, in seconds.
 SHORTEST = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """`value` is None where there is nothing to tell from."""
-
-    name: str
-    value: float | None
-    meaning: str
 
 
 @dataclass(slots=True)

@@ -46,12 +46,15 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Query:
+    """`release_id`: the release that it names; empty: the one that serves its caller."""
+
     image: bytes
     selection: Selection
     top_k: int
     min_similarity: float
     where: Filter | None
     include_attributes: bool
+    release_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

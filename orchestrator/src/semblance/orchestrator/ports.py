@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semblance.orchestrator.box import Box
+from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page
 from semblance.orchestrator.release import Canary, ModelVersion, Presence, Registered, Release
@@ -448,6 +449,14 @@ class Registry(Protocol):
 
     async def observations(self, release_id: str) -> Sequence[Mapping[str, Any]]:
         """Of each observer."""
+        ...
+
+    async def record_evaluation(self, release_id: str, evaluation: Evaluation) -> None:
+        """In place of the one before. Raises NotFound where there is no such release, or none that it is against."""
+        ...
+
+    async def evaluation(self, release_id: str) -> Evaluation | None:
+        """The one that was recorded last."""
         ...
 
 

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from semblance.orchestrator.activation import check_published, new_collection
 from semblance.orchestrator.catalog import Catalog
 from semblance.orchestrator.errors import InvalidArgument, NotFound, SemblanceError, WrongState
+from semblance.orchestrator.evaluation import Evaluation
+from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.follower import PRESENT_SECONDS
-from semblance.orchestrator.observations import Figure, Observations, figures
+from semblance.orchestrator.observations import Observations, figures
 from semblance.orchestrator.ports import InferenceServer, Ports
 from semblance.orchestrator.release import (
     LIVE,
@@ -98,11 +100,12 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A canary's or shadow's figures against the active release."""
+    """A canary's or shadow's figures against the active release, and those of the release's evaluation."""
 
     release_id: str
     against: str
     figures: tuple[Figure, ...]
+    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,8 @@ class Releases:
         requirements = parse_requirements(require)
         registered = await self._find(release_id)
         if registered.state is ReleaseState.READY:
-            if failed := failing(requirements, (await self.report(release_id)).figures):
+            report = await self.report(release_id)
+            if failed := failing(requirements, report.figures, report.against, report.evaluation):
                 raise WrongState(f"release {release_id} was not activated: {'; '.join(failed)}")
             await self._check_served(release_id)
             await self._settled(registered)
@@ -194,7 +198,13 @@ class Releases:
         await self._find(release_id)
         observed = [Observations.from_json(each) for each in await self._registry.observations(release_id)]
         total = sum(observed, Observations())
-        return Report(release_id, (await self._active()).release_id, figures(total))
+        evaluation = await self._registry.evaluation(release_id)
+        evaluated = evaluation.reported() if evaluation else ()
+        return Report(release_id, (await self._active()).release_id, (*figures(total), *evaluated), evaluation)
+
+    async def record_evaluation(self, release_id: str, against: str, figures: tuple[Figure, ...]) -> None:
+        """In place of what was recorded of the release before. Raises InvalidArgument for what can't be figures."""
+        await self._registry.record_evaluation(release_id, Evaluation(against, figures, datetime.now(UTC)))
 
     async def retire(self, release_id: str) -> Registered:
         return await self._registry.retire(release_id)

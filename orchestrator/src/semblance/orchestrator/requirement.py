@@ -1,4 +1,4 @@
-"""What a release's figures have to be for it to be activated, such as `overlap@10>=0.8, p99_ratio<=1.3`."""
+"""What a release's figures have to be for it to be activated, such as `overlap@10>=0.8, evaluation.recall@1>0.9`."""
 
 import operator
 import re
@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from semblance.orchestrator.errors import InvalidArgument
-from semblance.orchestrator.observations import FIGURES, Figure
+from semblance.orchestrator.evaluation import NAME, PREFIX, Evaluation
+from semblance.orchestrator.figure import Figure
+from semblance.orchestrator.observations import FIGURES
 
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -15,7 +17,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_FORM = re.compile(r"\s*([a-z0-9_@]+)\s*(>=|<=|>|<)\s*([+-]?[0-9]+(?:\.[0-9]+)?)\s*")
+_FORM = re.compile(r"\s*([a-z0-9_@.]+)\s*(>=|<=|>|<)\s*([+-]?[0-9]+(?:\.[0-9]+)?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +34,38 @@ def parse_requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
 
 def _parsed(text: str) -> Requirement:
     match = _FORM.fullmatch(text)
-    if match is None or match[1] not in FIGURES:
+    if match is None or not _is_figure(match[1]):
         raise InvalidArgument(
             f"{reprlib.repr(text.strip())} is no requirement; expected a figure, one of {' '.join(_SIGNS)}, and a "
-            f"number, such as overlap@10>=0.8. The figures are {', '.join(FIGURES)}"
+            f"number, such as overlap@10>=0.8. The figures are {', '.join(FIGURES)}; and those of an evaluation, such "
+            f"as {PREFIX}recall@1"
         )
     return Requirement(match[1], match[2], float(match[3]))
 
 
-def failing(requirements: Sequence[Requirement], figures: Sequence[Figure]) -> list[str]:
-    """Those that do not hold, in words."""
+def _is_figure(name: str) -> bool:
+    """An evaluation may have any figures."""
+    if name.startswith(PREFIX):
+        return NAME.fullmatch(name.removeprefix(PREFIX)) is not None
+    return name in FIGURES
+
+
+def failing(
+    requirements: Sequence[Requirement], figures: Sequence[Figure], active: str, evaluation: Evaluation | None
+) -> list[str]:
+    """Those that do not hold, in words. What was evaluated against another release than the `active` one does not: it
+    does not say what is gained or lost now."""
     values = {figure.name: figure.value for figure in figures}
     failed = []
     for each in requirements:
-        value = values[each.figure]
+        value, evaluated = values.get(each.figure), each.figure.startswith(PREFIX)
         if value is None:
-            failed.append(f"nothing was observed of {each.figure} yet, and {each.sign} {each.bound:g} is required")
+            seen = "recorded" if evaluated else "observed"
+            failed.append(f"nothing was {seen} of {each.figure} yet, and {each.sign} {each.bound:g} is required")
+        elif evaluated and evaluation and evaluation.against not in ("", active):
+            failed.append(
+                f"{each.figure} was measured against {evaluation.against}, and {active} is active; evaluate again"
+            )
         elif not _SIGNS[each.sign](value, each.bound):
             failed.append(f"{each.figure} is {value:.4g}, and {each.sign} {each.bound:g} is required")
     return failed

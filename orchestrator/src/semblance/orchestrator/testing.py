@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArgument, NotFound, WrongState
+from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
 from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours, StoredImage, TransportUse, Written
@@ -503,6 +504,7 @@ class MemoryRegistry(Faulty):
         self._leases: dict[str, tuple[str, datetime]] = {}
         self._present: dict[str, tuple[Presence, datetime]] = {}
         self._observations: dict[str, dict[str, Mapping[str, object]]] = {}
+        self._evaluations: dict[str, Evaluation] = {}
 
     async def releases(self) -> Sequence[Registered]:
         self._call()
@@ -632,6 +634,16 @@ class MemoryRegistry(Faulty):
     async def observations(self, release_id: str) -> Sequence[Mapping[str, object]]:
         self._call()
         return list(self._observations.get(release_id, {}).values())
+
+    async def record_evaluation(self, release_id: str, evaluation: Evaluation) -> None:
+        self._call()
+        for known in filter(None, (release_id, evaluation.against)):
+            self._known(known)
+        self._evaluations[release_id] = evaluation
+
+    async def evaluation(self, release_id: str) -> Evaluation | None:
+        self._call()
+        return self._evaluations.get(release_id)
 
     def _active(self) -> Registered | None:
         return next((each for each in self._registered.values() if each.state is ReleaseState.ACTIVE), None)

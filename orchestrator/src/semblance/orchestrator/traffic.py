@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from semblance.orchestrator.errors import ContractMismatch
-from semblance.orchestrator.release import Canary, Release
+from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, NotFound, WrongState
+from semblance.orchestrator.release import Canary, Release, ReleaseState
 
 # Callers fall into so many parts: a percentage has two decimals.
 PARTS = 10_000
@@ -13,11 +13,19 @@ PARTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """`refusals`: why requests of a release are refused, by its id: a model or its collection is not what it says."""
+    """What requests are served with.
+
+    Attributes:
+        ready: releases beside these that serve whoever names one.
+        others: the states of those that serve nobody, by id; a ready one among them was not checked here yet.
+        refusals: why requests of a release are refused, by its id: a model or its collection is not what it says.
+    """
 
     active: Release
     canary: tuple[Release, Canary] | None = None
     shadow: tuple[Release, float] | None = None
+    ready: tuple[Release, ...] = ()
+    others: Mapping[str, ReleaseState] = field(default_factory=dict)
     refusals: Mapping[str, ContractMismatch] = field(default_factory=dict)
 
     @property
@@ -32,11 +40,29 @@ class Traffic:
             return self.canary[0]
         return self.active
 
-    def for_search(self, caller: str) -> Release:
-        """Raises ContractMismatch where its release is refused."""
-        release = self.chosen(caller)
+    def for_search(self, caller: str, named: str = "") -> Release:
+        """The release that is named, else the one that the caller's searches are for.
+
+        Raises ContractMismatch where it is refused; where the one that is named serves nobody, NotFound, WrongState or
+        DependencyUnavailable.
+        """
+        release = self._named(named) if named else self.chosen(caller)
         self.check(release)
         return release
+
+    def _named(self, release_id: str) -> Release:
+        serving = {each.release_id: each for each in (*self.ready, *self.releases)}
+        if release_id in serving:
+            return serving[release_id]
+        state = self.others.get(release_id)
+        if state is None:
+            raise NotFound(f"there is no release {release_id!r}; {', '.join(sorted(serving))} can be searched")
+        if state is ReleaseState.READY:
+            raise DependencyUnavailable(f"release {release_id} is ready, and not checked here yet; try again")
+        raise WrongState(
+            f"release {release_id} is {state}, and only one that is ready or active can be searched; "
+            f"{', '.join(sorted(serving))} can"
+        )
 
     def for_change(self) -> Release:
         """That of puts and of the catalogue. Raises as `for_search` does."""

@@ -79,6 +79,11 @@ class ReleaseServiceStub:
                 request_serializer=semblance_dot_v1_dot_release__pb2.ReportRequest.SerializeToString,
                 response_deserializer=semblance_dot_v1_dot_release__pb2.ReleaseReport.FromString,
                 _registered_method=True)
+        self.RecordEvaluation = channel.unary_unary(
+                '/semblance.v1.ReleaseService/RecordEvaluation',
+                request_serializer=semblance_dot_v1_dot_release__pb2.RecordEvaluationRequest.SerializeToString,
+                response_deserializer=semblance_dot_v1_dot_release__pb2.RecordEvaluationResponse.FromString,
+                _registered_method=True)
         self.Retire = channel.unary_unary(
                 '/semblance.v1.ReleaseService/Retire',
                 request_serializer=semblance_dot_v1_dot_release__pb2.RetireReleaseRequest.SerializeToString,
@@ -152,6 +157,13 @@ class ReleaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordEvaluation(self, request, context):
+        """Keeps what an evaluation has measured of a release, in place of what was kept of it before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Retire(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -212,6 +224,11 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=semblance_dot_v1_dot_release__pb2.ReportRequest.FromString,
                     response_serializer=semblance_dot_v1_dot_release__pb2.ReleaseReport.SerializeToString,
+            ),
+            'RecordEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordEvaluation,
+                    request_deserializer=semblance_dot_v1_dot_release__pb2.RecordEvaluationRequest.FromString,
+                    response_serializer=semblance_dot_v1_dot_release__pb2.RecordEvaluationResponse.SerializeToString,
             ),
             'Retire': grpc.unary_unary_rpc_method_handler(
                     servicer.Retire,
@@ -467,6 +484,33 @@ class ReleaseService:
             '/semblance.v1.ReleaseService/Report',
             semblance_dot_v1_dot_release__pb2.ReportRequest.SerializeToString,
             semblance_dot_v1_dot_release__pb2.ReleaseReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/semblance.v1.ReleaseService/RecordEvaluation',
+            semblance_dot_v1_dot_release__pb2.RecordEvaluationRequest.SerializeToString,
+            semblance_dot_v1_dot_release__pb2.RecordEvaluationResponse.FromString,
             options,
             channel_credentials,
             insecure,

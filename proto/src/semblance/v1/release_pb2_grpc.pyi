@@ -44,6 +44,8 @@ class ReleaseServiceStub:
     Canary: _grpc.UnaryUnaryMultiCallable[_release_pb2.CanaryRequest, _release_pb2.Release]
     Shadow: _grpc.UnaryUnaryMultiCallable[_release_pb2.ShadowRequest, _release_pb2.Release]
     Report: _grpc.UnaryUnaryMultiCallable[_release_pb2.ReportRequest, _release_pb2.ReleaseReport]
+    RecordEvaluation: _grpc.UnaryUnaryMultiCallable[_release_pb2.RecordEvaluationRequest, _release_pb2.RecordEvaluationResponse]
+    """Keeps what an evaluation has measured of a release, in place of what was kept of it before."""
     Retire: _grpc.UnaryUnaryMultiCallable[_release_pb2.RetireReleaseRequest, _release_pb2.Release]
     Status: _grpc.UnaryUnaryMultiCallable[_release_pb2.StatusRequest, _release_pb2.StatusResponse]
     """What Triton, Milvus and every orchestrator hold, against what they should."""
@@ -64,6 +66,8 @@ class ReleaseServiceAsyncStub(ReleaseServiceStub):
     Canary: _aio.UnaryUnaryMultiCallable[_release_pb2.CanaryRequest, _release_pb2.Release]  # type: ignore[assignment]
     Shadow: _aio.UnaryUnaryMultiCallable[_release_pb2.ShadowRequest, _release_pb2.Release]  # type: ignore[assignment]
     Report: _aio.UnaryUnaryMultiCallable[_release_pb2.ReportRequest, _release_pb2.ReleaseReport]  # type: ignore[assignment]
+    RecordEvaluation: _aio.UnaryUnaryMultiCallable[_release_pb2.RecordEvaluationRequest, _release_pb2.RecordEvaluationResponse]  # type: ignore[assignment]
+    """Keeps what an evaluation has measured of a release, in place of what was kept of it before."""
     Retire: _aio.UnaryUnaryMultiCallable[_release_pb2.RetireReleaseRequest, _release_pb2.Release]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_release_pb2.StatusRequest, _release_pb2.StatusResponse]  # type: ignore[assignment]
     """What Triton, Milvus and every orchestrator hold, against what they should."""
@@ -135,6 +139,14 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _release_pb2.ReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_release_pb2.ReleaseReport, _abc.Awaitable[_release_pb2.ReleaseReport]]: ...
+
+    @_abc_1.abstractmethod
+    def RecordEvaluation(
+        self,
+        request: _release_pb2.RecordEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_release_pb2.RecordEvaluationResponse, _abc.Awaitable[_release_pb2.RecordEvaluationResponse]]:
+        """Keeps what an evaluation has measured of a release, in place of what was kept of it before."""
 
     @_abc_1.abstractmethod
     def Retire(

@@ -96,6 +96,7 @@ class SearchOptions(_message.Message):
     INCLUDE_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     INCLUDE_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     INCLUDE_TIMINGS_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Items returned for each object, 1 to 1000; 10 if unset. All objects together may have 20,000."""
     objects: Global___SearchOptions.Objects.ValueType
@@ -107,6 +108,10 @@ class SearchOptions(_message.Message):
     """What comes back beside ids and similarities."""
     include_embeddings: _builtins.bool
     include_timings: _builtins.bool
+    release: _builtins.str
+    """Searches a release by its id, one that is ready or active, whichever serves the caller. Takes the role `admin` where
+    the service asks who calls.
+    """
     @_builtins.property
     def filter(self) -> _item_pb2.Filter:
         """Only items that meet it."""
@@ -127,10 +132,11 @@ class SearchOptions(_message.Message):
         include_attributes: _builtins.bool = ...,
         include_embeddings: _builtins.bool = ...,
         include_timings: _builtins.bool = ...,
+        release: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score", "_min_similarity", b"_min_similarity", "_top_k", b"_top_k", "filter", b"filter", "min_detection_score", b"min_detection_score", "min_similarity", b"min_similarity", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score", "_min_similarity", b"_min_similarity", "_top_k", b"_top_k", "boxes", b"boxes", "filter", b"filter", "include_attributes", b"include_attributes", "include_embeddings", b"include_embeddings", "include_timings", b"include_timings", "min_detection_score", b"min_detection_score", "min_similarity", b"min_similarity", "objects", b"objects", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score", "_min_similarity", b"_min_similarity", "_top_k", b"_top_k", "boxes", b"boxes", "filter", b"filter", "include_attributes", b"include_attributes", "include_embeddings", b"include_embeddings", "include_timings", b"include_timings", "min_detection_score", b"min_detection_score", "min_similarity", b"min_similarity", "objects", b"objects", "release", b"release", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_detection_score: _TypeAlias = _typing.Literal["min_detection_score"]  # noqa: Y015
     _WhichOneofArgType__min_detection_score: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score"]  # noqa: Y015

@@ -294,7 +294,10 @@ def canary(
 @json_option
 @connection_options
 def report(release_id: str, as_json: bool, connect: Connect) -> None:
-    """Compare a shadow or canary with the active release."""
+    """Compare a shadow or canary with the active release.
+
+    Figures that begin with `evaluation.` are those of the release's last `semblance evaluate`.
+    """
     with connect() as client:
         found = client.releases.report(release_id)
     if as_json:
@@ -310,7 +313,7 @@ def report(release_id: str, as_json: bool, connect: Connect) -> None:
     type=RequirementsType(),
     multiple=True,
     metavar="FIGURE>=NUMBER,...",
-    help="Only if the report says so, such as 'overlap@10>=0.8, p99_ratio<=1.3'.",
+    help="Only if the report says so, such as 'overlap@10>=0.8, evaluation.recall@1>0.9'.",
 )
 @json_option
 @connection_options

@@ -80,6 +80,10 @@ def report_table(report: ReleaseReport) -> Table:
     for figure in report.figures:
         value = "–" if figure.value is None else f"{figure.value:.4g}"
         table.add_row(Text(figure.name), value, Text(figure.meaning))
+    if evaluation := report.evaluation:
+        compared = f"against {evaluation.against}" if evaluation.against else "alone"
+        table.caption = Text(f"evaluated {compared}, {evaluation.recorded_at:%Y-%m-%d %H:%M} UTC")
+        table.caption_justify = "left"
     return table
 
 

@@ -58,6 +58,7 @@ def _drawable(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
 @click.option("--box", "boxes", type=BoxType(), multiple=True, help="Search x1,y1,x2,y2 instead of what is detected.")
 @click.option("--min-score", type=float, help="Leave out detections below it, 0 to 1.")
 @click.option("--min-similarity", type=float, help="Leave out items below it, -1 to 1.")
+@click.option("--release", metavar="ID", help="Search this release, active or only ready; takes the role admin.")
 @click.option(
     "--save",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -74,6 +75,7 @@ def search(
     boxes: tuple[Box, ...],
     min_score: float | None,
     min_similarity: float | None,
+    release: str | None,
     save: Path | None,
     as_json: bool,
     connect: Connect,
@@ -95,6 +97,7 @@ def search(
             min_detection_score=min_score,
             min_similarity=min_similarity,
             include_attributes=True,
+            release=release,
         )
         if save:
             drawn = draw_result(photo, result, client)

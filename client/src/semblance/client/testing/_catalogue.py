@@ -28,6 +28,8 @@ UNRELATED = 0.5
 """The similarity of pictures that have nothing to do with each other stays below it."""
 
 DEFAULT_MIN_DETECTION_SCORE = 0.25
+# The one that it serves with.
+RELEASE = "r1"
 
 _COMPARE: Mapping[int, Callable[[Any, Any], bool]] = {
     item_pb2.Comparison.EQUAL: operator.eq,
@@ -130,7 +132,7 @@ class Catalogue:
         self._check(options, width, height)
         items = [item for item in self._items.values() if self._meets(item, options.filter)]
         response = search_pb2.SearchResponse(
-            request_id=request.request_id, release="r1", image_width=width, image_height=height
+            request_id=request.request_id, release=RELEASE, image_width=width, image_height=height
         )
         for objects, similar in self._regions(request, width, height, response):
             key = f"{digest(request.image)} {objects.box}"
@@ -174,6 +176,8 @@ class Catalogue:
             yield response.objects.add(source=search_pb2.ObjectHits.WHOLE_IMAGE, box=whole), {}
 
     def _check(self, options: search_pb2.SearchOptions, width: int, height: int) -> None:
+        if options.release not in ("", RELEASE):
+            raise NotFoundError(f"there is no release {options.release!r}; {RELEASE} can be searched")
         if options.HasField("top_k") and not 1 <= options.top_k <= 1000:
             raise InvalidArgumentError(f"top_k is {options.top_k}, expected 1 to 1000")
         if options.HasField("min_detection_score") and not 0 <= options.min_detection_score <= 1:

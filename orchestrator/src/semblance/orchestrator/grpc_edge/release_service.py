@@ -2,6 +2,7 @@
 
 from semblance.orchestrator.grpc_edge import release_translate as translate
 from semblance.orchestrator.grpc_edge.boundary import Context, DeadlinePolicy
+from semblance.orchestrator.grpc_edge.translate import release_id
 from semblance.orchestrator.releases import Releases
 from semblance.v1.release_pb2 import (
     ActivateReleaseRequest,
@@ -10,6 +11,8 @@ from semblance.v1.release_pb2 import (
     GetReleaseRequest,
     ListReleasesRequest,
     ListReleasesResponse,
+    RecordEvaluationRequest,
+    RecordEvaluationResponse,
     Release,
     ReleasePlan,
     ReleaseReport,
@@ -42,42 +45,52 @@ class ReleaseService(ReleaseServiceServicer):
             return translate.release_message(await self._releases.create(wanted))
 
     async def Get(self, request: GetReleaseRequest, context: Context) -> Release:  # noqa: N802
-        release_id = translate.release_id(request.release_id)
+        named = release_id(request.release_id)
         async with self._deadlines.of_call(context).enforced():
-            return translate.release_message(*await self._releases.get(release_id))
+            return translate.release_message(*await self._releases.get(named))
 
     async def List(self, request: ListReleasesRequest, context: Context) -> ListReleasesResponse:  # noqa: N802
         async with self._deadlines.of_call(context).enforced():
             return translate.list_response(await self._releases.list())
 
     async def Activate(self, request: ActivateReleaseRequest, context: Context) -> SwitchResponse:  # noqa: N802
-        release_id, required = translate.release_id(request.release_id), translate.requirements(request.require)
+        named, required = release_id(request.release_id), translate.requirements(request.require)
         async with self._deadlines.of_call(context).enforced():
-            return translate.switch_response(await self._releases.activate(release_id, required))
+            return translate.switch_response(await self._releases.activate(named, required))
 
     async def Rollback(self, request: RollbackRequest, context: Context) -> SwitchResponse:  # noqa: N802
         async with self._deadlines.of_call(context).enforced():
             return translate.switch_response(await self._releases.roll_back())
 
     async def Canary(self, request: CanaryRequest, context: Context) -> Release:  # noqa: N802
-        release_id, canary = translate.release_id(request.release_id), translate.canary(request.share)
+        named, canary = release_id(request.release_id), translate.canary(request.share)
         async with self._deadlines.of_call(context).enforced():
-            return translate.release_message(await self._releases.canary(release_id, canary))
+            return translate.release_message(await self._releases.canary(named, canary))
 
     async def Shadow(self, request: ShadowRequest, context: Context) -> Release:  # noqa: N802
-        release_id, percent = translate.release_id(request.release_id), translate.percent(request.percent)
+        named, percent = release_id(request.release_id), translate.percent(request.percent)
         async with self._deadlines.of_call(context).enforced():
-            return translate.release_message(await self._releases.shadow(release_id, percent))
+            return translate.release_message(await self._releases.shadow(named, percent))
 
     async def Report(self, request: ReportRequest, context: Context) -> ReleaseReport:  # noqa: N802
-        release_id = translate.release_id(request.release_id)
+        named = release_id(request.release_id)
         async with self._deadlines.of_call(context).enforced():
-            return translate.report_message(await self._releases.report(release_id))
+            return translate.report_message(await self._releases.report(named))
+
+    async def RecordEvaluation(  # noqa: N802
+        self, request: RecordEvaluationRequest, context: Context
+    ) -> RecordEvaluationResponse:
+        evaluated = release_id(request.release_id)
+        against = release_id(request.against) if request.against else ""
+        measured = translate.figures(request.figures)
+        async with self._deadlines.of_call(context).enforced():
+            await self._releases.record_evaluation(evaluated, against, measured)
+            return RecordEvaluationResponse()
 
     async def Retire(self, request: RetireReleaseRequest, context: Context) -> Release:  # noqa: N802
-        release_id = translate.release_id(request.release_id)
+        named = release_id(request.release_id)
         async with self._deadlines.of_call(context).enforced():
-            return translate.release_message(await self._releases.retire(release_id))
+            return translate.release_message(await self._releases.retire(named))
 
     async def Status(self, request: StatusRequest, context: Context) -> StatusResponse:  # noqa: N802
         async with self._deadlines.of_call(context).enforced():

@@ -1,17 +1,16 @@
 """Between the messages of `ReleaseService` and the domain, as `translate` is for the others."""
 
-import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 from semblance.orchestrator.errors import InvalidArgument
+from semblance.orchestrator.figure import Figure
+from semblance.orchestrator.grpc_edge.translate import release_id
 from semblance.orchestrator.release import Canary, IndexParameters, ModelVersion, Registered, ReleaseState
 from semblance.orchestrator.releases import Finding, Plan, Progress, Report, Switch, Wanted
 from semblance.v1 import release_pb2
 
-# It is part of a collection's name, in which Milvus takes letters, digits and underscores alone.
-RELEASE_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # What Milvus takes for HNSW.
 INDEX_BOUNDS = {"m": (2, 2048), "ef_construction": (1, 2**31 - 1), "ef": (1, 32_768)}
 MAX_CALLERS = 100
@@ -31,16 +30,6 @@ def wanted(request: release_pb2.CreateReleaseRequest) -> Wanted:
         index=_wanted_index(request.index),
         keep_index=request.keep_index,
     )
-
-
-def release_id(text: str) -> str:
-    """Raises InvalidArgument."""
-    if not RELEASE_ID.fullmatch(text):
-        raise InvalidArgument(
-            f"{reprlib.repr(text)} can't be a release's id, as it is part of a collection's name: use up to 32 "
-            "lower-case letters, digits and underscores, a letter first"
-        )
-    return text
 
 
 def _wanted_index(message: release_pb2.IndexParameters) -> IndexParameters | None:
@@ -134,8 +123,12 @@ def switch_response(switch: Switch) -> release_pb2.SwitchResponse:
     )
 
 
+def figures(messages: Iterable[release_pb2.Figure]) -> tuple[Figure, ...]:
+    return tuple(Figure(each.name, each.value if each.HasField("value") else None, each.meaning) for each in messages)
+
+
 def report_message(report: Report) -> release_pb2.ReleaseReport:
-    return release_pb2.ReleaseReport(
+    message = release_pb2.ReleaseReport(
         release_id=report.release_id,
         against=report.against,
         figures=[
@@ -143,6 +136,10 @@ def report_message(report: Report) -> release_pb2.ReleaseReport:
             for figure in report.figures
         ],
     )
+    if report.evaluation is not None:
+        message.evaluation.against = report.evaluation.against
+        message.evaluation.recorded_at.FromDatetime(report.evaluation.recorded_at)
+    return message
 
 
 def status_response(findings: Sequence[Finding]) -> release_pb2.StatusResponse:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import reprlib
 import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -18,6 +20,8 @@ from semblance.orchestrator.pipeline import Answer, Objects, Query, Region, Sele
 from semblance.orchestrator.ports import Neighbour
 from semblance.v1 import catalog_pb2, item_pb2, search_pb2
 
+# It is part of a collection's name, in which Milvus takes letters, digits and underscores alone.
+RELEASE_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
 DEFAULT_TOP_K = 10
 MAX_TOP_K = 1000
 MAX_BOXES = 100
@@ -59,7 +63,18 @@ def query(image: bytes, options: search_pb2.SearchOptions) -> Query:
         min_similarity=min_similarity,
         where=_filter(options.filter) if options.HasField("filter") else None,
         include_attributes=options.include_attributes,
+        release_id=release_id(options.release) if options.release else "",
     )
+
+
+def release_id(text: str) -> str:
+    """Raises InvalidArgument."""
+    if not RELEASE_ID.fullmatch(text):
+        raise InvalidArgument(
+            f"{reprlib.repr(text)} can't be a release's id, as it is part of a collection's name: use up to 32 "
+            "lower-case letters, digits and underscores, a letter first"
+        )
+    return text
 
 
 def timeout(request: search_pb2.SearchRequest | catalog_pb2.PutRequest) -> float | None:

@@ -13,6 +13,7 @@ from semblance.orchestrator.adapters.metadata import settlement
 from semblance.orchestrator.adapters.metadata.database import Database
 from semblance.orchestrator.adapters.metadata.schema import (
     collections,
+    evaluations,
     leases,
     observations,
     orchestrators,
@@ -20,6 +21,7 @@ from semblance.orchestrator.adapters.metadata.schema import (
 )
 from semblance.orchestrator.adapters.metadata.settlement import RELEASE
 from semblance.orchestrator.errors import Conflict, InvalidArgument, NotFound, WrongState
+from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.release import Canary, Presence, Registered, Release, ReleaseState
 
 # Who was not seen for so long was killed, and does not come back under its name.
@@ -27,6 +29,7 @@ KILLED = timedelta(days=1)
 
 _CANARY = TypeAdapter(Canary)
 _PRESENCE = TypeAdapter(Presence)
+_EVALUATION = TypeAdapter(Evaluation)
 
 
 class SqlRegistry:
@@ -199,6 +202,26 @@ class SqlRegistry:
     async def observations(self, release_id: str) -> Sequence[Mapping[str, Any]]:
         query = select(observations.c.observed).where(observations.c.release_id == release_id)
         return await self._database.run(lambda connection: connection.execute(query).scalars().all())
+
+    async def record_evaluation(self, release_id: str, evaluation: Evaluation) -> None:
+        row = self._database.insert(evaluations).values(
+            release_id=release_id, evaluation=_EVALUATION.dump_python(evaluation, mode="json")
+        )
+        statement = row.on_conflict_do_update(
+            index_elements=[evaluations.c.release_id], set_={"evaluation": row.excluded.evaluation}
+        )
+
+        def record(connection: Connection) -> None:
+            for known in filter(None, (release_id, evaluation.against)):
+                _known(connection, known)
+            connection.execute(statement)
+
+        await self._database.run(record, writes=True)
+
+    async def evaluation(self, release_id: str) -> Evaluation | None:
+        query = select(evaluations.c.evaluation).where(evaluations.c.release_id == release_id)
+        found = await self._database.run(lambda connection: connection.execute(query).scalar_one_or_none())
+        return None if found is None else _EVALUATION.validate_python(found)
 
     def _add(self, connection: Connection, release: Release, state: ReleaseState) -> None:
         now = datetime.now(UTC)

@@ -154,6 +154,13 @@ orchestrators = Table(
     Column("seen_at", UtcDateTime, nullable=False),
 )
 
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("release_id", String(64), primary_key=True),
+    Column("evaluation", JSON, nullable=False),
+)
+
 observations = Table(
     "observations",
     metadata,
