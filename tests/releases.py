@@ -14,6 +14,7 @@ from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy, ErrorBoundary
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
+from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.release import (
     Canary,
     IndexParameters,
@@ -81,6 +82,7 @@ class FakeReleases(Releases):
             new_memory=0 if wanted.keep_index else 2**29,
             new_disk=0 if wanted.keep_index else 2**30,
             seconds=seconds,
+            index=drafted.index,
         )
 
     async def create(self, wanted: Wanted) -> Registered:
@@ -174,7 +176,9 @@ class FakeReleases(Releases):
         return release
 
     def _drafted(self, wanted: Wanted) -> Registered:
-        return registered(wanted.release_id or f"r{len(self.known) + 1}", ReleaseState.BUILDING, wanted.embedder or 1)
+        made = registered(wanted.release_id or f"r{len(self.known) + 1}", ReleaseState.BUILDING, wanted.embedder or 1)
+        index = IndexParameters(metric=wanted.metric or Measure.COSINE)
+        return replace(made, release=replace(made.release, index=index))
 
     def _progress_of(self, release: Registered) -> Progress:
         if release.state is not ReleaseState.BUILDING:

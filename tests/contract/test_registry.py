@@ -16,8 +16,9 @@ from semblance.orchestrator.errors import Conflict, InvalidArgument, NotFound, W
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.item import CatalogSize
+from semblance.orchestrator.measure import METRICS, Measure
 from semblance.orchestrator.ports import MetadataStore, Registry
-from semblance.orchestrator.release import Canary, Presence, Registered, Release, ReleaseState
+from semblance.orchestrator.release import Canary, IndexParameters, Presence, Registered, Release, ReleaseState
 from tests.contract.stores import HERE, IMAGES, RELEASE, Open, Stores, another_release, item, moment_after, opened
 
 SECOND = another_release("r2")
@@ -831,7 +832,10 @@ def make_earlier(url: str, definition: str) -> None:
 
 
 async def test_a_database_of_an_earlier_version_is_taken_over(url: str) -> None:
-    make_earlier(url, json.dumps(asdict(RELEASE)))
+    definition = asdict(RELEASE)
+    # All were indexed by cosine.
+    assert definition["index"].pop("metric") is Measure.COSINE
+    make_earlier(url, json.dumps(definition))
     async with opened(url) as again:
         both = [again(), again()]
         # Two that start at once do it once.
@@ -859,6 +863,13 @@ async def test_a_database_of_an_earlier_version_is_taken_over(url: str) -> None:
     engine = create_engine(url)
     assert not inspect(engine).has_table("revisions")
     engine.dispose()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+async def test_keeps_by_what_a_release_is_indexed(registry: Registry, metric: Measure) -> None:
+    release = replace(SECOND, index=IndexParameters(m=8, metric=metric))
+    await registry.add_release(release)
+    assert (await by_id(registry, "r2")).release == release
 
 
 # What was measured of releases.

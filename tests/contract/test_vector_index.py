@@ -5,6 +5,7 @@ A filter means what `semblance.orchestrator.testing.meets` says.
 
 import asyncio
 import itertools
+import math
 import os
 import signal
 import time
@@ -27,6 +28,7 @@ from semblance.orchestrator.adapters import turns as milvus_lite_turns
 from semblance.orchestrator.adapters.expression import literal, text
 from semblance.orchestrator.adapters.milvus import MilvusIndex
 from semblance.orchestrator.box import Box
+from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import (
     ContractMismatch,
     DeadlineExceeded,
@@ -35,9 +37,12 @@ from semblance.orchestrator.errors import (
 )
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, Value
+from semblance.orchestrator.measure import METRICS, Measure, similarities
 from semblance.orchestrator.ports import IndexEntry, IndexRow, VectorIndex
-from semblance.orchestrator.release import Release
+from semblance.orchestrator.release import IndexParameters, Release
+from semblance.orchestrator.search import search
 from semblance.orchestrator.testing import MemoryVectorIndex, example_release, meets
+from semblance.orchestrator.threads import Threads
 from semblance.serving import milvus, ports
 
 DIMENSION = 32
@@ -129,6 +134,80 @@ async def test_nearest_first_by_cosine(index: VectorIndex, release: Release) -> 
         assert {(neighbour.image_id, neighbour.box) for neighbour in answer} == {(IMAGE, Box(1.5, 2.25, 30, 40.125))}
     opposite = await index.search(release, -stored[:1], 200, None, False, TIMEOUT)
     assert opposite[0].similarities[-1] == pytest.approx(-1, abs=1e-5)
+
+
+async def stored_by(index: VectorIndex, metric: Measure, stored: NDArray[np.float32]) -> Release:
+    """With the vectors as the rows of items that have three each."""
+    release = replace(new_release(), index=IndexParameters(metric=metric))
+    await index.create(release, TIMEOUT)
+    await index.check(release, TIMEOUT)
+    rows = [row(f"{number:03}", vector, f"item-{number // 3}") for number, vector in enumerate(stored)]
+    await index.upsert(release, rows, TIMEOUT)
+    return release
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("metric", METRICS)
+async def test_nearest_first_by_each_metric(index: VectorIndex, metric: Measure) -> None:
+    stored, queries = vectors(210), vectors(5, seed=1)
+    release = await stored_by(index, metric, stored)
+    try:
+        answers = await index.search(release, queries, 30, None, False, TIMEOUT)
+        for query, answer in zip(queries, answers, strict=True):
+            expected = similarities(metric, query, stored)
+            nearest = np.argsort(-expected)[:30]
+            assert list(answer.item_ids) == [f"item-{number // 3}" for number in nearest]
+            assert list(answer.similarities) == pytest.approx(expected[nearest], abs=1e-5)
+            assert [each.similarity for each in answer] == list(answer.similarities)
+            assert answer.vectors is None
+        (same,) = await index.search(release, stored[:1], 210, None, False, TIMEOUT)
+        # The square root of what is left of a distance of 0.
+        assert same.similarities[0] == pytest.approx(1, abs=1e-3)
+    finally:
+        await index.drop(release.collection, TIMEOUT)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("metric", METRICS)
+async def test_vectors_come_where_they_are_asked_for(index: VectorIndex, metric: Measure) -> None:
+    stored, queries = vectors(60), vectors(3, seed=1)
+    release = await stored_by(index, metric, stored)
+    try:
+        for answer in await index.search(release, queries, 20, None, True, TIMEOUT, include_vectors=True):
+            assert answer.vectors is not None
+            assert answer.vectors.shape == (20, DIMENSION)
+            for found, vector in zip(answer, answer.vectors, strict=True):
+                (number,) = np.flatnonzero(np.abs(stored - vector).max(axis=1) < 1e-6)
+                assert found.item_id == f"item-{number // 3}"
+        nobody = Comparison(ITEM_ID, Operator.EQUAL, ("nobody",))
+        for answer in await index.search(release, queries, 20, nobody, False, TIMEOUT, include_vectors=True):
+            assert answer.vectors is not None
+            assert answer.vectors.shape == (0, DIMENSION)
+    finally:
+        await index.drop(release.collection, TIMEOUT)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("measure", Measure)
+async def test_items_by_each_measure_are_those_of_a_look_at_every_row(index: VectorIndex, measure: Measure) -> None:
+    """All rows are candidates here: what is left to get wrong is the order, the scale and the grouping."""
+    stored, queries = vectors(90), vectors(4, seed=1)
+    release = await stored_by(index, Measure.COSINE, stored)
+    threads = Threads(1)
+    try:
+        answers = await search(
+            queries, 10, -math.inf, None, False, measure, release, index, threads, Deadline.after(TIMEOUT)
+        )
+        for query, hits in zip(queries, answers, strict=True):
+            best = similarities(measure, query, stored).reshape(-1, 3).max(axis=1)
+            assert [hit.similarity for hit in hits] == pytest.approx(np.sort(best)[::-1][:10], abs=1e-5)
+            assert [best[int(hit.item_id.removeprefix("item-"))] for hit in hits] == pytest.approx(
+                [hit.similarity for hit in hits], abs=1e-5
+            )
+            assert len({hit.item_id for hit in hits}) == 10
+    finally:
+        threads.close()
+        await index.drop(release.collection, TIMEOUT)
 
 
 @pytest.mark.parametrize("server", SERVERS)

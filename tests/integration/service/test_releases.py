@@ -555,6 +555,40 @@ async def test_a_release_that_is_ready_is_searched_by_its_id(
     await until(refused)
 
 
+async def test_another_metric_is_another_index(client: AsyncClient, world: World) -> None:
+    planned = await client.releases.plan(NewRelease(metric="l2"))
+    assert (planned.new_collection, planned.index.metric, planned.embedder.version) == (True, "l2", 1)
+    with pytest.raises(InvalidArgumentError, match="keep-index goes with another detector alone"):
+        await client.releases.plan(NewRelease(metric="l2", keep_index=True))
+    with pytest.raises(InvalidArgumentError, match="and this index already, and is active"):
+        await client.releases.plan(NewRelease(metric="cosine"))
+    release = await ready(client, NewRelease(metric="l2"))
+    assert release.index.metric == "l2"
+    assert rows(world, release.collection) == rows(world, await collection_of(world, "r1"))
+    await client.releases.shadow("r2", percent=100)
+
+    async def compared() -> bool:
+        await client.search(TWO)
+        figures = {each.name: each.value for each in (await client.releases.report("r2")).figures}
+        # Embeddings have length 1: both find the same. What each calls similar is on another scale.
+        return bool(figures["compared"]) and (figures["overlap@1"], figures["score_shift"]) == (1.0, None)
+
+    await until(compared)
+    await client.releases.activate("r2")
+    by_l2 = await client.search(TWO)
+    assert (by_l2.release, by_l2.measure) == ("r2", "l2")
+    assert [each.hits[0].item_id for each in by_l2.objects] == ["two", "two"]
+    assert by_l2.objects[0].hits[0].similarity == pytest.approx(1, abs=1e-3)
+    by_cosine = await client.search(TWO, measure="cosine")
+    assert (by_cosine.release, by_cosine.measure) == ("r2", "cosine")
+    # |q - x|² is 2 - 2 q·x.
+    for one, other in zip(by_l2.objects[0].hits, by_cosine.objects[0].hits, strict=True):
+        assert one.item_id == other.item_id
+        assert (2 * (1 - one.similarity)) ** 2 == pytest.approx(2 - 2 * other.similarity, abs=1e-4)
+    # A release made from now on has the active one's metric.
+    assert (await client.releases.plan(NewRelease(ef=64))).index.metric == "l2"
+
+
 async def test_what_an_evaluation_measured_can_be_required(client: AsyncClient) -> None:
     await ready(client, NEW_EMBEDDER)
     requirement = ["evaluation.recall@1_difference_low>0"]

@@ -20,6 +20,7 @@ from semblance.client.commands.release_tables import in_bytes, in_time
 from semblance.orchestrator.errors import Conflict, DeadlineExceeded, Overloaded
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.figure import Figure
+from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.release import Canary, IndexParameters, Registered, ReleaseState
 from semblance.orchestrator.releases import Wanted
 from tests.releases import CHANGED, FakeReleases, registered, served_in_a_thread
@@ -68,9 +69,11 @@ def test_help_has_the_order_of_a_releases_life(run: Run) -> None:
 
 
 def test_a_plan_says_what_it_takes(run: Run, releases: FakeReleases) -> None:
-    options = ("--detector", 3, "--embedder", 2, "--m", 32, "--ef-construction", 400, "--ef", 64)
+    index = ("--m", 32, "--ef-construction", 400, "--ef", 64, "--metric", "inner-product")
+    options = ("--detector", 3, "--embedder", 2, *index)
     found = dict(cells(run("plan", "big", *options)))
-    assert releases.asked == [Wanted("big", 3, 2, IndexParameters(32, 400, 64))]
+    assert releases.asked == [Wanted("big", 3, 2, IndexParameters(32, 400, 64), metric=Measure.INNER_PRODUCT)]
+    assert found["index"] == "HNSW by inner product, M 16, efConstruction 200, ef 128"
     assert found["detector"] == "detector 1"
     assert found["embedder"] == "embedder_384 2, 384 numbers"
     assert found["collection"] == "a new one"
@@ -173,9 +176,9 @@ def test_all_are_listed_with_what_they_do(run: Run, releases: FakeReleases) -> N
     run("create", "--embedder", 2, "--no-wait")
     releases.known["r0"] = registered("r0", ReleaseState.RETIRED)
     header, active, ready, building, retired = cells(run("list"))
-    assert header == ["release", "state", "detector", "embedder", "traffic", "created", "progress"]
-    assert active == ["r1", "active", "1", "1 (2048)", "active", "05-01 12:00", "40 items"]
-    assert ready[3:5] == ["2 (384)", "canary 5 % + alice, bob, shadow 10 %"]
+    assert header == ["release", "state", "detector", "embedder", "metric", "traffic", "created", "progress"]
+    assert active == ["r1", "active", "1", "1 (2048)", "cosine", "active", "05-01 12:00", "40 items"]
+    assert ready[3:6] == ["2 (384)", "cosine", "canary 5 % + alice, bob, shadow 10 %"]
     assert building[1] == "building"
     assert building[-1] == "10 of 40 items, 12 s left"
     assert retired[-3:] == ["", "05-01 12:00", ""]
@@ -187,7 +190,7 @@ def test_show_tells_everything(run: Run, releases: FakeReleases) -> None:
     output = run("show", "r2").output
     for text in (
         *("building since 2026-05-02 08:30:00 UTC", "embedder_384 2, 384 numbers", f"{2:064x}", "items_r2"),
-        *("HNSW, M 16, efConstruction 200, ef 128", "10 of 40 items, 12 s left", "Triton is away"),
+        *("HNSW by cosine, M 16, efConstruction 200, ef 128", "10 of 40 items, 12 s left", "Triton is away"),
     ):
         assert text in output
 

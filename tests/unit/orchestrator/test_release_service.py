@@ -22,6 +22,7 @@ from semblance.client import (
     IndexParameters,
     InternalError,
     InvalidArgumentError,
+    Metric,
     NewRelease,
     NotFoundError,
     Release,
@@ -41,6 +42,7 @@ from semblance.client.testing import FakeSemblance
 from semblance.orchestrator import errors, figure
 from semblance.orchestrator import release as domain
 from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy
+from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.releases import Wanted
 from semblance.v1 import release_pb2
 from semblance.v1.release_pb2_grpc import ReleaseServiceStub
@@ -55,7 +57,7 @@ R1 = Release(
     DETECTOR,
     EMBEDDER,
     2048,
-    IndexParameters(16, 200, 128),
+    IndexParameters(16, 200, 128, "cosine"),
     "items_r1",
     CREATED,
     CHANGED,
@@ -99,12 +101,26 @@ async def ask(request: pytest.FixtureRequest, target: str) -> AsyncIterator[Ask]
 
 
 async def test_a_plan(ask: Ask, releases: FakeReleases) -> None:
-    plan = await ask("plan", NewRelease("big", detector=3, embedder=2, m=32, ef_construction=400, ef=64))
-    assert releases.asked == [Wanted("big", 3, 2, domain.IndexParameters(32, 400, 64))]
-    memory, disk = 2**29, 2**30
-    assert plan == ReleasePlan(
-        "big", DETECTOR, SMALLER, 384, True, ITEMS, 1234, 5678, 3 * 2**30, memory, disk, seconds=754.0
-    )
+    plan = await ask("plan", NewRelease("big", detector=3, embedder=2, m=32, ef_construction=400, ef=64, metric="l2"))
+    assert releases.asked == [Wanted("big", 3, 2, domain.IndexParameters(32, 400, 64), metric=Measure.L2)]
+    sizes = (ITEMS, 1234, 5678, 3 * 2**30, 2**29, 2**30)
+    index = IndexParameters(16, 200, 128, "l2")
+    assert plan == ReleasePlan("big", DETECTOR, SMALLER, 384, True, *sizes, seconds=754.0, index=index)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "inner_product", "l2"])
+async def test_an_index_has_a_metric(ask: Ask, releases: FakeReleases, metric: Metric) -> None:
+    assert (await ask("create", NewRelease(metric=metric))).index.metric == metric
+    assert releases.asked == [Wanted(metric=Measure(metric))]
+    assert (await ask("get", "r2")).index.metric == metric
+
+
+@pytest.mark.parametrize("metric", ["manhattan", "hamming"])
+async def test_what_no_index_finds_by_is_refused(ask: Ask, metric: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"no index finds the nearest by {metric}: use cosine, inner_prod"):
+        await ask("create", NewRelease(metric=metric))
+    with pytest.raises(InvalidArgumentError, match="metric is 'chebyshev', but must be one of 'cosine'"):
+        await ask("create", NewRelease(metric="chebyshev"))  # type: ignore[arg-type]
 
 
 async def test_what_is_not_named_is_the_active_releases(ask: Ask, releases: FakeReleases) -> None:

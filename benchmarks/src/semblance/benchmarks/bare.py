@@ -132,7 +132,7 @@ class BareSearch:
         self._search = self._loop.run(self._connected(uri))
 
     def __call__(self) -> None:
-        self._loop.run(self._search(self._release, self._vectors, SEARCH_LIMIT, "", False, MILVUS_TIMEOUT))
+        self._loop.run(self._search(self._release, self._vectors, SEARCH_LIMIT, "", False, False, MILVUS_TIMEOUT))
 
     def close(self) -> None:
         self._loop.run(self._search.close())

@@ -30,6 +30,7 @@ from semblance.orchestrator.adapters.milvus import MilvusIndex
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.release import IndexParameters, Release
 from semblance.orchestrator.search import search
+from semblance.orchestrator.threads import Threads
 from semblance.serving import milvus
 
 NAME = "scale"
@@ -191,27 +192,30 @@ async def _rounds(
     uri: str, releases: Sequence[Release], queries: NDArray[np.float32], truth: Sequence[frozenset[str]]
 ) -> list[Round]:
     """As many rounds as there are bursts of queries, after one to warm up."""
-    index = MilvusIndex(uri)
+    index, threads = MilvusIndex(uri), Threads(1)
     try:
         rounds = []
         for start in (0, *range(0, len(queries), BURST)):
             taken = range(start, start + BURST)
-            (small, _), (large, found) = [await _burst(index, release, queries[taken]) for release in releases]
+            (small, _), (large, found) = [await _burst(index, threads, release, queries[taken]) for release in releases]
             hits = sum(len(ids & truth[number]) for ids, number in zip(found, taken, strict=True))
             rounds.append(Round(small, large, hits / (BURST * TOP)))
         return rounds[1:]
     finally:
+        threads.close()
         await index.close()
 
 
 async def _burst(
-    index: MilvusIndex, release: Release, queries: NDArray[np.float32]
+    index: MilvusIndex, threads: Threads, release: Release, queries: NDArray[np.float32]
 ) -> tuple[float, list[frozenset[str]]]:
     """Median seconds of the service's search step, and the ids found."""
     seconds, found = [], []
     for query in queries:
         begin = time.perf_counter()
-        [hits] = await search(query[None], TOP, -math.inf, None, False, release, index, Deadline.after(CALL_SECONDS))
+        deadline = Deadline.after(CALL_SECONDS)
+        metric = release.index.metric
+        [hits] = await search(query[None], TOP, -math.inf, None, False, metric, release, index, threads, deadline)
         seconds.append(time.perf_counter() - begin)
         found.append(frozenset(hit.item_id for hit in hits))
     return statistics.median(seconds), found

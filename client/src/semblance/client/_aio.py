@@ -21,6 +21,7 @@ from semblance.client._types import (
     Counts,
     ImageInput,
     Item,
+    Measure,
     NewItem,
     Objects,
     Outcome,
@@ -83,6 +84,7 @@ class AsyncClient:
         include_embeddings: bool = False,
         include_timings: bool = False,
         release: str | None = None,
+        measure: Measure | None = None,
     ) -> SearchResult:
         """The catalogue items that a photo shows. `SearchRequest` explains the arguments."""
         request = SearchRequest(
@@ -97,6 +99,7 @@ class AsyncClient:
             include_embeddings,
             include_timings,
             release,
+            measure,
         )
         message = translate.search_message(request)
         with mapped(self._target):

@@ -31,6 +31,7 @@ from semblance.client._types import (
     Counts,
     ImageInput,
     Item,
+    Measure,
     NewItem,
     Objects,
     Outcome,
@@ -146,6 +147,7 @@ class Client:
         include_embeddings: bool = False,
         include_timings: bool = False,
         release: str | None = None,
+        measure: Measure | None = None,
     ) -> SearchResult:
         """The catalogue items that a photo shows. `SearchRequest` explains the arguments."""
         request = SearchRequest(
@@ -160,6 +162,7 @@ class Client:
             include_embeddings,
             include_timings,
             release,
+            measure,
         )
         message = translate.search_message(request)
         with mapped(self._target):

@@ -23,7 +23,7 @@ from semblance.client._release_types import (
     ReleaseStatus,
     Switch,
 )
-from semblance.client._translate import sendable
+from semblance.client._translate import measure_of, measure_value, sendable
 from semblance.v1 import release_pb2
 
 Named = TypeVar("Named", release_pb2.GetReleaseRequest, release_pb2.ReportRequest, release_pb2.RetireReleaseRequest)
@@ -46,6 +46,7 @@ def new_message(new: NewRelease) -> release_pb2.CreateReleaseRequest:
     for name in ("m", "ef_construction", "ef"):
         with sendable(name, getattr(new, name), _PARAMETER):
             setattr(message.index, name, getattr(new, name) or 0)
+    message.index.metric = measure_value(new.metric, "metric")
     with sendable("keep_index", new.keep_index, "a bool"):
         message.keep_index = new.keep_index
     return message
@@ -106,7 +107,7 @@ def release(message: release_pb2.Release) -> Release:
         detector=_model(message.detector),
         embedder=_model(message.embedder),
         dimension=message.dimension,
-        index=IndexParameters(message.index.m, message.index.ef_construction, message.index.ef),
+        index=_index(message.index),
         collection=message.collection,
         created_at=message.created_at.ToDatetime(UTC),
         changed_at=message.changed_at.ToDatetime(UTC),
@@ -135,6 +136,7 @@ def plan(message: release_pb2.ReleasePlan) -> ReleasePlan:
         new_memory=message.new_memory,
         new_disk=message.new_disk,
         seconds=message.seconds if message.HasField("seconds") else None,
+        index=_index(message.index),
     )
 
 
@@ -169,6 +171,13 @@ def _texts(values: Sequence[str]) -> Sequence[str]:
     if isinstance(values, str):
         raise TypeError("a text in place of a sequence of texts")
     return values
+
+
+def _index(message: release_pb2.IndexParameters) -> IndexParameters:
+    metric = measure_of(message.metric)
+    if metric not in ("cosine", "inner_product", "l2"):
+        raise InternalError(f"a release is indexed by {metric}, which no index of this client's can be: update it")
+    return IndexParameters(message.m, message.ef_construction, message.ef, metric)
 
 
 def _model(message: release_pb2.ReleaseModel) -> ReleaseModel:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from semblance.client._types import Metric
+
 
 class ReleaseState(StrEnum):
     """From building to ready, to active and back; a building and a ready one may be retired."""
@@ -32,11 +34,12 @@ class ReleaseModel:
 
 @dataclass(frozen=True, slots=True)
 class IndexParameters:
-    """HNSW's parameters, as Milvus explains them."""
+    """HNSW's parameters, as Milvus explains them, and what it finds the nearest by."""
 
     m: int
     ef_construction: int
     ef: int
+    metric: Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class NewRelease:
         m: of HNSW, as `ef_construction` and `ef` are.
         keep_index: use the active release's collection though the detector is another one: what is indexed keeps the
             crops of the detector that it was indexed with.
+        metric: what the index finds the nearest by.
     """
 
     release_id: str | None = None
@@ -120,6 +124,7 @@ class NewRelease:
     ef_construction: int | None = None
     ef: int | None = None
     keep_index: bool = False
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,7 @@ class ReleasePlan:
     new_memory: int
     new_disk: int
     seconds: float | None
+    index: IndexParameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from semblance.client._types import (
     ImageInput,
     Item,
     ItemImage,
+    Measure,
     NewItem,
     ObjectHits,
     Objects,
@@ -36,7 +37,7 @@ from semblance.client._types import (
     Source,
     Timings,
 )
-from semblance.v1 import catalog_pb2, item_pb2, search_pb2
+from semblance.v1 import catalog_pb2, item_pb2, measure_pb2, search_pb2
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 """The largest message that goes over the wire, in either direction."""
@@ -50,7 +51,7 @@ _VALUE = "Unicode text, a whole number of 64 bits, a float or a bool"
 _OPTIONS = {
     "top_k": "a whole number from 1 to 1000",
     "min_detection_score": "a number from 0 to 1",
-    "min_similarity": "a number from -1 to 1",
+    "min_similarity": "a number from -1 to 1, or from 0 to 1, on the scale of the measure",
     "include_attributes": "a bool",
     "include_embeddings": "a bool",
     "include_timings": "a bool",
@@ -62,6 +63,13 @@ _OBJECTS: dict[Objects, search_pb2.SearchOptions.Objects.ValueType] = {
     "all": search_pb2.SearchOptions.ALL,
     "largest": search_pb2.SearchOptions.LARGEST,
     "whole_image": search_pb2.SearchOptions.WHOLE_IMAGE,
+}
+_MEASURES: dict[Measure, measure_pb2.Measure.ValueType] = {
+    "cosine": measure_pb2.COSINE,
+    "inner_product": measure_pb2.INNER_PRODUCT,
+    "l2": measure_pb2.L2,
+    "manhattan": measure_pb2.MANHATTAN,
+    "hamming": measure_pb2.HAMMING,
 }
 _OPERATORS: dict[Operator, item_pb2.Comparison.Operator.ValueType] = {
     operator: item_pb2.Comparison.Operator.Value(operator.name) for operator in Operator
@@ -110,8 +118,28 @@ def search_message(
         if value is not None:
             with sendable(name, value, expected):
                 setattr(options, name, value)
+    options.measure = measure_value(request.measure, "measure")
     [image] = _fitting([image_bytes(request.image)])
     return search_pb2.SearchRequest(request_id=request_id, image=image, options=options, timeout=_duration(timeout))
+
+
+def measure_value(measure: Measure | None, name: str) -> measure_pb2.Measure.ValueType:
+    """The enumeration's, MEASURE_UNSPECIFIED for None. Raises InvalidArgumentError for what is none."""
+    if measure is None:
+        return measure_pb2.MEASURE_UNSPECIFIED
+    if measure not in _MEASURES:
+        raise InvalidArgumentError(f"{name} is {measure!r}, but must be one of {', '.join(map(repr, _MEASURES))}")
+    return _MEASURES[measure]
+
+
+def measure_of(value: int) -> Measure:
+    """A service that names none knows no other than cosine."""
+    if value == measure_pb2.MEASURE_UNSPECIFIED:
+        return "cosine"
+    for measure, known in _MEASURES.items():
+        if known == value:
+            return measure
+    raise InternalError("the service answers by a measure that this client does not know: update it")
 
 
 def put_message(new: NewItem, timeout: float | None = None) -> catalog_pb2.PutRequest:
@@ -194,6 +222,7 @@ def search_result(message: search_pb2.SearchResponse) -> SearchResult:
         objects=tuple(map(_object_hits, message.objects)),
         nothing_detected=message.nothing_detected,
         timings=_timings(message.timings) if message.HasField("timings") else None,
+        measure=measure_of(message.measure),
     )
 
 

@@ -1,6 +1,6 @@
 """What goes to the service and what comes back.
 
-Boxes are in pixels of the upright original image (its EXIF orientation applied); similarities are cosines.
+Boxes are in pixels of the upright original image (its EXIF orientation applied).
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ ImageInput = bytes | str | os.PathLike[str]
 
 Objects = Literal["all", "largest", "whole_image"]
 """What of a photo is searched with: every detected object, the one of the largest area, or all of the image."""
+
+Measure = Literal["cosine", "inner_product", "l2", "manhattan", "hamming"]
+"""What a similarity is: -1 to 1 by the first two, 0 to 1 by the others; docs/similarity.md has the formulas."""
+
+Metric = Literal["cosine", "inner_product", "l2"]
+"""Measures that an index can find the nearest by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,14 @@ class SearchRequest:
         objects: what of the photo is searched with; where nothing is detected, the whole image is.
         boxes: search with these boxes, at most 100, without detection; excludes `objects`.
         min_detection_score: detections below it are left out, 0 to 1; the service's default is 0.25.
-        min_similarity: hits below it are left out, -1 to 1.
+        min_similarity: hits below it are left out, on the scale of the measure.
         include_attributes: whether hits carry their items' attributes.
         include_embeddings: whether objects carry their embeddings.
         include_timings: whether the result says how long each stage took.
         release: search this release, such as r2, one that is ready or active, whichever serves the caller; takes the
             role admin where the service asks who calls.
+        measure: what similarities are; None: the metric of the release's index. By another one the nearest by the
+            index's metric, ten for each item asked for and at least a hundred, are put in order anew, exactly.
     """
 
     image: ImageInput = field(repr=False)
@@ -62,6 +70,7 @@ class SearchRequest:
     include_embeddings: bool = False
     include_timings: bool = False
     release: str | None = None
+    measure: Measure | None = None
 
 
 class Source(StrEnum):
@@ -77,7 +86,7 @@ class Hit:
     """An item that resembles an object.
 
     Attributes:
-        similarity: cosine of the object and the item's best-matching object, -1 to 1.
+        similarity: of the object and the item's best-matching object, by the measure of the result.
         image_id: the catalogue image that matched.
         box: the box in that image that matched.
         attributes: the item's, where asked for; otherwise empty.
@@ -134,6 +143,7 @@ class SearchResult:
         image_height: height of the upright photo in pixels.
         nothing_detected: detection found nothing, so the whole image was searched with instead.
         timings: where asked for.
+        measure: what the similarities are.
     """
 
     release: str
@@ -142,6 +152,7 @@ class SearchResult:
     objects: tuple[ObjectHits, ...]
     nothing_detected: bool
     timings: Timings | None
+    measure: Measure = "cosine"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,8 @@ class Comparison:
             has none is left out, and there are no overlaps where that leaves none.
         rank_shift: the mean absolute difference of an item's ranks, over all items that both have of an object; None
             where there is none.
-        score_shift: the mean of those items' similarity, the candidate's less the active's; None as above.
+        score_shift: the mean of those items' similarity, the candidate's less the active's; None as above, and where
+            the two answers' similarities are of different measures.
         detections_shift: how many more objects the candidate has detected, less than 0 where they are fewer.
     """
 
@@ -45,7 +46,7 @@ def compare(active: Answer, candidate: Answer) -> Comparison:
     return Comparison(
         {depth: mean(_overlap(one, two, depth) for one, two in lists) for depth in DEPTHS} if lists else {},
         mean(abs(ranks) for ranks, _ in shifts) if shifts else None,
-        mean(similarity for _, similarity in shifts) if shifts else None,
+        mean(similarity for _, similarity in shifts) if shifts and active.measure is candidate.measure else None,
         _detections(candidate) - _detections(active),
     )
 

@@ -17,6 +17,7 @@ from semblance.orchestrator.embed import batches, embed
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.letterbox import Letterbox, letterbox
+from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.ports import Batch, InferenceServer, Neighbour, VectorIndex
 from semblance.orchestrator.release import ModelVersion, Release
 from semblance.orchestrator.search import search
@@ -46,7 +47,12 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`release_id`: the release that it names; empty: the one that serves its caller."""
+    """What is asked for.
+
+    Attributes:
+        release_id: the release that it names; empty: the one that serves its caller.
+        measure: what similarities are; None: the metric of the release's index.
+    """
 
     image: bytes
     selection: Selection
@@ -55,6 +61,7 @@ class Query:
     where: Filter | None
     include_attributes: bool
     release_id: str = ""
+    measure: Measure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +104,13 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`measure`: what the hits' similarities are."""
+
     release_id: str
     description: Description
     hits: Sequence[tuple[Neighbour, ...]]
     stopwatch: Stopwatch
+    measure: Measure = Measure.COSINE
 
 
 class Pipeline:
@@ -113,18 +123,21 @@ class Pipeline:
     async def search(self, query: Query, release: Release, deadline: Deadline, stopwatch: Stopwatch) -> Answer:
         """The items nearest to each region of the query's photo."""
         description = await self.describe(query.image, query.selection, release, deadline, stopwatch)
+        measure = query.measure or release.index.metric
         hits = await search(
             description.vectors,
             query.top_k,
             query.min_similarity,
             query.where,
             query.include_attributes,
+            measure,
             release,
             self._index,
+            self._threads,
             deadline,
         )
         stopwatch.lap("search")
-        return Answer(release.release_id, description, hits, stopwatch)
+        return Answer(release.release_id, description, hits, stopwatch, measure)
 
     async def describe(
         self, image: bytes, selection: Selection, release: Release, deadline: Deadline, stopwatch: Stopwatch

@@ -157,6 +157,8 @@ class Neighbours:
     item_ids: Sequence[str]
     similarities: Sequence[float]
     row: Callable[[int], Neighbour]
+    # float32 [rows, dimension], where they were asked for.
+    vectors: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -195,8 +197,10 @@ class VectorIndex(Protocol):
         where: Filter | None,
         include_attributes: bool,
         timeout: float,
+        include_vectors: bool = False,
     ) -> list[Neighbours]:
-        """For each of `vectors`, float32 [N, dimension], up to `limit` rows that meet `where`, most similar first."""
+        """For each of `vectors`, float32 [N, dimension], up to `limit` rows that meet `where`, most similar by the
+        release's metric first."""
         ...
 
     async def entries(

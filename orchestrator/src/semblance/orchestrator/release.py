@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from semblance.orchestrator.measure import Measure
+
 
 class ReleaseState(StrEnum):
     """building → ready ⇄ active; building and ready → retired."""
@@ -54,11 +56,13 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class IndexParameters:
-    """HNSW's parameters; see Milvus' documentation of the index for what they trade."""
+    """HNSW's parameters; see Milvus' documentation of the index for what they trade. `metric`, one of METRICS, is what
+    it finds the nearest by."""
 
     m: int = 16
     ef_construction: int = 200
     ef: int = 128
+    metric: Measure = Measure.COSINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from semblance.orchestrator.errors import InvalidArgument, NotFound, SemblanceEr
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.follower import PRESENT_SECONDS
+from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.observations import Observations, figures
 from semblance.orchestrator.ports import InferenceServer, Ports
 from semblance.orchestrator.release import (
@@ -52,6 +53,7 @@ class Wanted:
     embedder: int | None = None
     index: IndexParameters | None = None
     keep_index: bool = False
+    metric: Measure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Plan:
     new_memory: int
     new_disk: int
     seconds: float | None
+    index: IndexParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ class Releases:
             size.vectors * memory_of_row(release) if new else 0,
             size.vectors * COPIES_ON_DISK * (release.dimension * FLOAT32_BYTES + ROW_BYTES) if new else 0,
             await self._seconds(active, size.items) if new else 0.0,
+            release.index,
         )
 
     async def create(self, wanted: Wanted) -> Registered:
@@ -237,7 +241,7 @@ class Releases:
             wanted.release_id or _next_id(taken),
             active.detector if wanted.detector is None else await repository.describe("detector", wanted.detector),
             active.embedder if wanted.embedder is None else await repository.describe("embedder", wanted.embedder),
-            _index(wanted.index, active.index),
+            _index(wanted, active.index),
             active.collection,
         )
         if replace(release, release_id=active.release_id) == active:
@@ -367,7 +371,7 @@ def needs_collection(release: Release, active: Release, keep_index: bool) -> boo
 
     Raises InvalidArgument where they are to be kept and can't be.
     """
-    graph = (release.index.m, release.index.ef_construction) != (active.index.m, active.index.ef_construction)
+    graph = replace(release.index, ef=active.index.ef) != active.index
     if keep_index and (release.embedder != active.embedder or graph):
         raise InvalidArgument(
             "--keep-index goes with another detector alone: another embedder's vectors can't be compared with those of "
@@ -381,11 +385,13 @@ def memory_of_row(release: Release) -> int:
     return release.dimension * FLOAT32_BYTES + 2 * release.index.m * FLOAT32_BYTES + ROW_BYTES
 
 
-def _index(wanted: IndexParameters | None, active: IndexParameters) -> IndexParameters:
-    if wanted is None:
-        return active
+def _index(wanted: Wanted, active: IndexParameters) -> IndexParameters:
+    index = wanted.index or active
     return IndexParameters(
-        wanted.m or active.m, wanted.ef_construction or active.ef_construction, wanted.ef or active.ef
+        index.m or active.m,
+        index.ef_construction or active.ef_construction,
+        index.ef or active.ef,
+        wanted.metric or active.metric,
     )
 
 

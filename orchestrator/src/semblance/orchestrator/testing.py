@@ -19,6 +19,7 @@ from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArg
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
+from semblance.orchestrator.measure import similarities
 from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours, StoredImage, TransportUse, Written
 from semblance.orchestrator.release import (
     LIVE,
@@ -244,28 +245,29 @@ class MemoryVectorIndex(Faulty):
         where: Filter | None,
         include_attributes: bool,
         timeout: float,
+        include_vectors: bool = False,
     ) -> list[Neighbours]:
         self._call()
         stored = self._collection(release).rows.values()
         rows = [row for row in stored if meets(where, row.item_id, row.attributes)]
         if not rows:
-            return [Neighbours.of([]) for _ in vectors]
-        matrix = np.stack([row.vector / np.linalg.norm(row.vector) for row in rows])
+            return [replace(Neighbours.of([]), vectors=vectors[:0] if include_vectors else None) for _ in vectors]
+        matrix = np.stack([row.vector for row in rows])
         answers = []
         for vector in vectors:
-            similarities = matrix @ (vector / np.linalg.norm(vector))
-            nearest = np.argsort(-similarities, kind="stable")[:limit]
+            similar = similarities(release.index.metric, vector, matrix)
+            nearest = np.argsort(-similar, kind="stable")[:limit]
             neighbours = [
                 Neighbour(
                     item_id=rows[row].item_id,
                     image_id=rows[row].image_id,
                     box=rows[row].box,
-                    similarity=float(similarities[row]),
+                    similarity=float(similar[row]),
                     attributes=rows[row].attributes if include_attributes else {},
                 )
                 for row in nearest
             ]
-            answers.append(Neighbours.of(neighbours))
+            answers.append(replace(Neighbours.of(neighbours), vectors=matrix[nearest] if include_vectors else None))
         return answers
 
     async def entries(

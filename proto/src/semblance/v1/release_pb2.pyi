@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from semblance.v1 import measure_pb2 as _measure_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -70,26 +71,30 @@ Global___ReleaseModel: _TypeAlias = ReleaseModel  # noqa: Y015
 
 @_typing.final
 class IndexParameters(_message.Message):
-    """HNSW's parameters."""
+    """HNSW's parameters, and what it finds the nearest by."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     M_FIELD_NUMBER: _builtins.int
     EF_CONSTRUCTION_FIELD_NUMBER: _builtins.int
     EF_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
     m: _builtins.int
     ef_construction: _builtins.int
     ef: _builtins.int
+    metric: _measure_pb2.Measure.ValueType
+    """COSINE, INNER_PRODUCT or L2."""
     def __init__(
         self,
         *,
         m: _builtins.int = ...,
         ef_construction: _builtins.int = ...,
         ef: _builtins.int = ...,
+        metric: _measure_pb2.Measure.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ef", b"ef", "ef_construction", b"ef_construction", "m", b"m"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ef", b"ef", "ef_construction", b"ef_construction", "m", b"m", "metric", b"metric"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -282,6 +287,7 @@ class ReleasePlan(_message.Message):
     NEW_MEMORY_FIELD_NUMBER: _builtins.int
     NEW_DISK_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     release_id: _builtins.str
     dimension: _builtins.int
     new_collection: _builtins.bool
@@ -300,6 +306,8 @@ class ReleasePlan(_message.Message):
     def detector(self) -> Global___ReleaseModel: ...
     @_builtins.property
     def embedder(self) -> Global___ReleaseModel: ...
+    @_builtins.property
+    def index(self) -> Global___IndexParameters: ...
     def __init__(
         self,
         *,
@@ -315,10 +323,11 @@ class ReleasePlan(_message.Message):
         new_memory: _builtins.int = ...,
         new_disk: _builtins.int = ...,
         seconds: _builtins.float | None = ...,
+        index: Global___IndexParameters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "detector", b"detector", "embedder", b"embedder", "seconds", b"seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "detector", b"detector", "embedder", b"embedder", "index", b"index", "seconds", b"seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "active_memory", b"active_memory", "detector", b"detector", "dimension", b"dimension", "embedder", b"embedder", "images", b"images", "items", b"items", "new_collection", b"new_collection", "new_disk", b"new_disk", "new_memory", b"new_memory", "release_id", b"release_id", "rows", b"rows", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "active_memory", b"active_memory", "detector", b"detector", "dimension", b"dimension", "embedder", b"embedder", "images", b"images", "index", b"index", "items", b"items", "new_collection", b"new_collection", "new_disk", b"new_disk", "new_memory", b"new_memory", "release_id", b"release_id", "rows", b"rows", "seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
     _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from semblance.v1 import failure_pb2 as semblance_dot_v1_dot_failure__pb2
 from semblance.v1 import item_pb2 as semblance_dot_v1_dot_item__pb2
+from semblance.v1 import measure_pb2 as semblance_dot_v1_dot_measure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19semblance/v1/search.proto\x12\x0csemblance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1asemblance/v1/failure.proto\x1a\x17semblance/v1/item.proto\"\x8c\x01\n\rSearchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12,\n\x07options\x18\x03 \x01(\x0b\x32\x1b.semblance.v1.SearchOptions\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc2\x03\n\rSearchOptions\x12\x12\n\x05top_k\x18\x01 \x01(\rH\x00\x88\x01\x01\x12$\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x14.semblance.v1.Filter\x12\x34\n\x07objects\x18\x03 \x01(\x0e\x32#.semblance.v1.SearchOptions.Objects\x12 \n\x05\x62oxes\x18\x04 \x03(\x0b\x32\x11.semblance.v1.Box\x12 \n\x13min_detection_score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x1b\n\x0emin_similarity\x18\x06 \x01(\x02H\x02\x88\x01\x01\x12\x1a\n\x12include_attributes\x18\x07 \x01(\x08\x12\x1a\n\x12include_embeddings\x18\x08 \x01(\x08\x12\x17\n\x0finclude_timings\x18\t \x01(\x08\x12\x0f\n\x07release\x18\x0b \x01(\t\"I\n\x07Objects\x12\x17\n\x13OBJECTS_UNSPECIFIED\x10\x00\x12\x07\n\x03\x41LL\x10\x01\x12\x0b\n\x07LARGEST\x10\x02\x12\x0f\n\x0bWHOLE_IMAGE\x10\x03\x42\x08\n\x06_top_kB\x16\n\x14_min_detection_scoreB\x11\n\x0f_min_similarity\"\xcd\x01\n\x0eSearchResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x13\n\x0bimage_width\x18\x03 \x01(\r\x12\x14\n\x0cimage_height\x18\x04 \x01(\r\x12)\n\x07objects\x18\x05 \x03(\x0b\x32\x18.semblance.v1.ObjectHits\x12\x18\n\x10nothing_detected\x18\x06 \x01(\x08\x12&\n\x07timings\x18\x07 \x01(\x0b\x32\x15.semblance.v1.Timings\"\x80\x02\n\nObjectHits\x12/\n\x06source\x18\x01 \x01(\x0e\x32\x1f.semblance.v1.ObjectHits.Source\x12\x1e\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x11.semblance.v1.Box\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x12\n\nclass_name\x18\x04 \x01(\t\x12\x1f\n\x04hits\x18\x05 \x03(\x0b\x32\x11.semblance.v1.Hit\x12\x11\n\tembedding\x18\x06 \x03(\x02\"J\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x44\x45TECTED\x10\x01\x12\t\n\x05GIVEN\x10\x02\x12\x0f\n\x0bWHOLE_IMAGE\x10\x03\"\xdb\x01\n\x03Hit\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x10\n\x08image_id\x18\x03 \x01(\t\x12\x1e\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x11.semblance.v1.Box\x12\x35\n\nattributes\x18\x05 \x03(\x0b\x32!.semblance.v1.Hit.AttributesEntry\x1a\x46\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.semblance.v1.Value:\x02\x38\x01\"\x87\x02\n\x07Timings\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65tect\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x63rop\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x65mbed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06search\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x90\x01\n\x14SearchStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.semblance.v1.SearchResponseH\x00\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.semblance.v1.FailureH\x00\x42\x08\n\x06result2\xa9\x01\n\rSearchService\x12\x43\n\x06Search\x12\x1b.semblance.v1.SearchRequest\x1a\x1c.semblance.v1.SearchResponse\x12S\n\x0cSearchStream\x12\x1b.semblance.v1.SearchRequest\x1a\".semblance.v1.SearchStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19semblance/v1/search.proto\x12\x0csemblance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1asemblance/v1/failure.proto\x1a\x17semblance/v1/item.proto\x1a\x1asemblance/v1/measure.proto\"\x8c\x01\n\rSearchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\x0c\x12,\n\x07options\x18\x03 \x01(\x0b\x32\x1b.semblance.v1.SearchOptions\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xea\x03\n\rSearchOptions\x12\x12\n\x05top_k\x18\x01 \x01(\rH\x00\x88\x01\x01\x12$\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x14.semblance.v1.Filter\x12\x34\n\x07objects\x18\x03 \x01(\x0e\x32#.semblance.v1.SearchOptions.Objects\x12 \n\x05\x62oxes\x18\x04 \x03(\x0b\x32\x11.semblance.v1.Box\x12 \n\x13min_detection_score\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x1b\n\x0emin_similarity\x18\x06 \x01(\x02H\x02\x88\x01\x01\x12\x1a\n\x12include_attributes\x18\x07 \x01(\x08\x12\x1a\n\x12include_embeddings\x18\x08 \x01(\x08\x12\x17\n\x0finclude_timings\x18\t \x01(\x08\x12&\n\x07measure\x18\n \x01(\x0e\x32\x15.semblance.v1.Measure\x12\x0f\n\x07release\x18\x0b \x01(\t\"I\n\x07Objects\x12\x17\n\x13OBJECTS_UNSPECIFIED\x10\x00\x12\x07\n\x03\x41LL\x10\x01\x12\x0b\n\x07LARGEST\x10\x02\x12\x0f\n\x0bWHOLE_IMAGE\x10\x03\x42\x08\n\x06_top_kB\x16\n\x14_min_detection_scoreB\x11\n\x0f_min_similarity\"\xf5\x01\n\x0eSearchResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x13\n\x0bimage_width\x18\x03 \x01(\r\x12\x14\n\x0cimage_height\x18\x04 \x01(\r\x12)\n\x07objects\x18\x05 \x03(\x0b\x32\x18.semblance.v1.ObjectHits\x12\x18\n\x10nothing_detected\x18\x06 \x01(\x08\x12&\n\x07timings\x18\x07 \x01(\x0b\x32\x15.semblance.v1.Timings\x12&\n\x07measure\x18\x08 \x01(\x0e\x32\x15.semblance.v1.Measure\"\x80\x02\n\nObjectHits\x12/\n\x06source\x18\x01 \x01(\x0e\x32\x1f.semblance.v1.ObjectHits.Source\x12\x1e\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x11.semblance.v1.Box\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x12\n\nclass_name\x18\x04 \x01(\t\x12\x1f\n\x04hits\x18\x05 \x03(\x0b\x32\x11.semblance.v1.Hit\x12\x11\n\tembedding\x18\x06 \x03(\x02\"J\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x44\x45TECTED\x10\x01\x12\t\n\x05GIVEN\x10\x02\x12\x0f\n\x0bWHOLE_IMAGE\x10\x03\"\xdb\x01\n\x03Hit\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x10\n\x08image_id\x18\x03 \x01(\t\x12\x1e\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x11.semblance.v1.Box\x12\x35\n\nattributes\x18\x05 \x03(\x0b\x32!.semblance.v1.Hit.AttributesEntry\x1a\x46\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.semblance.v1.Value:\x02\x38\x01\"\x87\x02\n\x07Timings\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65tect\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x63rop\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x65mbed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06search\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x90\x01\n\x14SearchStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.semblance.v1.SearchResponseH\x00\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.semblance.v1.FailureH\x00\x42\x08\n\x06result2\xa9\x01\n\rSearchService\x12\x43\n\x06Search\x12\x1b.semblance.v1.SearchRequest\x1a\x1c.semblance.v1.SearchResponse\x12S\n\x0cSearchStream\x12\x1b.semblance.v1.SearchRequest\x1a\".semblance.v1.SearchStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +37,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HIT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_HIT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_SEARCHREQUEST']._serialized_start=129
-  _globals['_SEARCHREQUEST']._serialized_end=269
-  _globals['_SEARCHOPTIONS']._serialized_start=272
-  _globals['_SEARCHOPTIONS']._serialized_end=722
-  _globals['_SEARCHOPTIONS_OBJECTS']._serialized_start=596
-  _globals['_SEARCHOPTIONS_OBJECTS']._serialized_end=669
-  _globals['_SEARCHRESPONSE']._serialized_start=725
-  _globals['_SEARCHRESPONSE']._serialized_end=930
-  _globals['_OBJECTHITS']._serialized_start=933
-  _globals['_OBJECTHITS']._serialized_end=1189
-  _globals['_OBJECTHITS_SOURCE']._serialized_start=1115
-  _globals['_OBJECTHITS_SOURCE']._serialized_end=1189
-  _globals['_HIT']._serialized_start=1192
-  _globals['_HIT']._serialized_end=1411
-  _globals['_HIT_ATTRIBUTESENTRY']._serialized_start=1341
-  _globals['_HIT_ATTRIBUTESENTRY']._serialized_end=1411
-  _globals['_TIMINGS']._serialized_start=1414
-  _globals['_TIMINGS']._serialized_end=1677
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=1680
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=1824
-  _globals['_SEARCHSERVICE']._serialized_start=1827
-  _globals['_SEARCHSERVICE']._serialized_end=1996
+  _globals['_SEARCHREQUEST']._serialized_start=157
+  _globals['_SEARCHREQUEST']._serialized_end=297
+  _globals['_SEARCHOPTIONS']._serialized_start=300
+  _globals['_SEARCHOPTIONS']._serialized_end=790
+  _globals['_SEARCHOPTIONS_OBJECTS']._serialized_start=664
+  _globals['_SEARCHOPTIONS_OBJECTS']._serialized_end=737
+  _globals['_SEARCHRESPONSE']._serialized_start=793
+  _globals['_SEARCHRESPONSE']._serialized_end=1038
+  _globals['_OBJECTHITS']._serialized_start=1041
+  _globals['_OBJECTHITS']._serialized_end=1297
+  _globals['_OBJECTHITS_SOURCE']._serialized_start=1223
+  _globals['_OBJECTHITS_SOURCE']._serialized_end=1297
+  _globals['_HIT']._serialized_start=1300
+  _globals['_HIT']._serialized_end=1519
+  _globals['_HIT_ATTRIBUTESENTRY']._serialized_start=1449
+  _globals['_HIT_ATTRIBUTESENTRY']._serialized_end=1519
+  _globals['_TIMINGS']._serialized_start=1522
+  _globals['_TIMINGS']._serialized_end=1785
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=1788
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=1932
+  _globals['_SEARCHSERVICE']._serialized_start=1935
+  _globals['_SEARCHSERVICE']._serialized_end=2104
 # @@protoc_insertion_point(module_scope)

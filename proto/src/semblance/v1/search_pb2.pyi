@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from semblance.v1 import failure_pb2 as _failure_pb2
 from semblance.v1 import item_pb2 as _item_pb2
+from semblance.v1 import measure_pb2 as _measure_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -96,6 +97,7 @@ class SearchOptions(_message.Message):
     INCLUDE_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     INCLUDE_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     INCLUDE_TIMINGS_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Items returned for each object, 1 to 1000; 10 if unset. All objects together may have 20,000."""
@@ -103,11 +105,15 @@ class SearchOptions(_message.Message):
     min_detection_score: _builtins.float
     """Detections below this score are left out, 0 to 1; 0.25 if unset."""
     min_similarity: _builtins.float
-    """Hits below this cosine similarity are left out, -1 to 1; none if unset."""
+    """Hits below this similarity are left out, on the scale of the measure: -1 to 1, or 0 to 1; none if unset."""
     include_attributes: _builtins.bool
     """What comes back beside ids and similarities."""
     include_embeddings: _builtins.bool
     include_timings: _builtins.bool
+    measure: _measure_pb2.Measure.ValueType
+    """What similarities are; the metric of the release's index if unset. By another one, the nearest by the index's metric,
+    ten for each item asked for and at least a hundred, are put in order anew, exactly.
+    """
     release: _builtins.str
     """Searches a release by its id, one that is ready or active, whichever serves the caller. Takes the role `admin` where
     the service asks who calls.
@@ -132,11 +138,12 @@ class SearchOptions(_message.Message):
         include_attributes: _builtins.bool = ...,
         include_embeddings: _builtins.bool = ...,
         include_timings: _builtins.bool = ...,
+        measure: _measure_pb2.Measure.ValueType = ...,
         release: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score", "_min_similarity", b"_min_similarity", "_top_k", b"_top_k", "filter", b"filter", "min_detection_score", b"min_detection_score", "min_similarity", b"min_similarity", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score", "_min_similarity", b"_min_similarity", "_top_k", b"_top_k", "boxes", b"boxes", "filter", b"filter", "include_attributes", b"include_attributes", "include_embeddings", b"include_embeddings", "include_timings", b"include_timings", "min_detection_score", b"min_detection_score", "min_similarity", b"min_similarity", "objects", b"objects", "release", b"release", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score", "_min_similarity", b"_min_similarity", "_top_k", b"_top_k", "boxes", b"boxes", "filter", b"filter", "include_attributes", b"include_attributes", "include_embeddings", b"include_embeddings", "include_timings", b"include_timings", "measure", b"measure", "min_detection_score", b"min_detection_score", "min_similarity", b"min_similarity", "objects", b"objects", "release", b"release", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_detection_score: _TypeAlias = _typing.Literal["min_detection_score"]  # noqa: Y015
     _WhichOneofArgType__min_detection_score: _TypeAlias = _typing.Literal["_min_detection_score", b"_min_detection_score"]  # noqa: Y015
@@ -164,6 +171,7 @@ class SearchResponse(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     NOTHING_DETECTED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     release: _builtins.str
     """The release that served the whole request, such as r1."""
@@ -172,6 +180,8 @@ class SearchResponse(_message.Message):
     image_height: _builtins.int
     nothing_detected: _builtins.bool
     """True where detection ran and found nothing, so that the whole image was searched with instead."""
+    measure: _measure_pb2.Measure.ValueType
+    """What the similarities are."""
     @_builtins.property
     def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectHits]:
         """Best detection first; boxes given by the caller keep their order."""
@@ -190,10 +200,11 @@ class SearchResponse(_message.Message):
         objects: _abc.Iterable[Global___ObjectHits] | None = ...,
         nothing_detected: _builtins.bool = ...,
         timings: Global___Timings | None = ...,
+        measure: _measure_pb2.Measure.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_height", b"image_height", "image_width", b"image_width", "nothing_detected", b"nothing_detected", "objects", b"objects", "release", b"release", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_height", b"image_height", "image_width", b"image_width", "measure", b"measure", "nothing_detected", b"nothing_detected", "objects", b"objects", "release", b"release", "request_id", b"request_id", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,7 +303,7 @@ class Hit(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     similarity: _builtins.float
-    """Cosine similarity of the object and the item's best-matching object, -1 to 1."""
+    """Of the object and the item's best-matching object, by the measure of the response."""
     image_id: _builtins.str
     """The catalogue image and the box in it that matched."""
     @_builtins.property

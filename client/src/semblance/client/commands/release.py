@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from semblance.client._client import Client
 from semblance.client._errors import DeadlineExceededError, RetryableError
 from semblance.client._release_types import NewRelease, Release, ReleaseState, Switch
+from semblance.client._types import Metric
 from semblance.client.commands import release_tables as tables
 from semblance.client.commands.connection import Connect, connection_options, json_option, to_json
 
@@ -76,10 +77,12 @@ def new_release_options(function: Callable[..., None]) -> Callable[..., None]:
         m: int | None,
         ef_construction: int | None,
         ef: int | None,
+        metric: str | None,
         keep_index: bool,
         **others: Any,
     ) -> None:
-        function(new=NewRelease(release_id, detector, embedder, m, ef_construction, ef, keep_index), **others)
+        by = _METRICS[metric] if metric else None
+        function(new=NewRelease(release_id, detector, embedder, m, ef_construction, ef, keep_index, by), **others)
 
     for option in reversed(_NEW_RELEASE):
         command = option(command)
@@ -87,6 +90,7 @@ def new_release_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 _VERSION = click.IntRange(min=1)
+_METRICS: Mapping[str, Metric] = {"cosine": "cosine", "inner-product": "inner_product", "l2": "l2"}
 _NEW_RELEASE = (
     click.argument("release_id", metavar="[ID]", required=False),
     click.option("--detector", type=_VERSION, metavar="VERSION", help="A published version of the detector."),
@@ -94,6 +98,7 @@ _NEW_RELEASE = (
     click.option("--m", type=click.IntRange(2, 2048), help="HNSW's M."),
     click.option("--ef-construction", type=click.IntRange(1, 2**31 - 1), help="HNSW's efConstruction."),
     click.option("--ef", type=click.IntRange(1, 32_768), help="HNSW's ef, of searches."),
+    click.option("--metric", type=click.Choice(list(_METRICS)), help="What the index finds the nearest by."),
     click.option(
         "--keep-index",
         is_flag=True,

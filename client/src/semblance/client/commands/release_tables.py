@@ -9,6 +9,7 @@ from rich.text import Text
 
 from semblance.client._release_types import (
     Canary,
+    IndexParameters,
     Release,
     ReleaseModel,
     ReleasePlan,
@@ -26,6 +27,7 @@ def plan_table(plan: ReleasePlan) -> Table:
     table = _facts(f"release {plan.release_id}")
     table.add_row("detector", model(plan.detector))
     table.add_row("embedder", f"{model(plan.embedder)}, {plan.dimension} numbers")
+    table.add_row("index", index(plan.index))
     table.add_row("collection", "a new one" if plan.new_collection else "the active release's is kept")
     table.add_row("items", f"{plan.items:,}")
     table.add_row("images", f"{plan.images:,}")
@@ -39,13 +41,16 @@ def plan_table(plan: ReleasePlan) -> Table:
 
 
 def release_table(releases: Iterable[Release]) -> Table:
-    table = Table("release", "state", Column("detector", justify="right"), "embedder", "traffic", "created", "progress")
+    table = Table(
+        "release", "state", Column("detector", justify="right"), "embedder", "metric", "traffic", "created", "progress"
+    )
     for release in releases:
         table.add_row(
             Text(release.release_id),
             release.state,
             str(release.detector.version),
             f"{release.embedder.version} ({release.dimension})",
+            metric(release.index),
             Text(traffic(release)),
             f"{release.created_at:%m-%d %H:%M}",
             Text(progress(release)),
@@ -61,8 +66,7 @@ def release_facts(release: Release) -> Table:
     table.add_row("", release.detector.sha256)
     table.add_row("embedder", f"{model(release.embedder)}, {release.dimension} numbers")
     table.add_row("", release.embedder.sha256)
-    index = release.index
-    table.add_row("index", f"HNSW, M {index.m}, efConstruction {index.ef_construction}, ef {index.ef}")
+    table.add_row("index", index(release.index))
     table.add_row("collection", Text(release.collection))
     table.add_row("traffic", Text(traffic(release) or "none"))
     if release.replaced:
@@ -136,6 +140,17 @@ def progress(release: Release) -> str:
 def rest(progress: ReleaseProgress) -> str:
     """How long it takes yet."""
     return "time left unknown" if progress.remaining is None else f"{in_time(progress.remaining)} left"
+
+
+def index(parameters: IndexParameters) -> str:
+    return (
+        f"HNSW by {metric(parameters)}, M {parameters.m}, efConstruction {parameters.ef_construction}, "
+        f"ef {parameters.ef}"
+    )
+
+
+def metric(parameters: IndexParameters) -> str:
+    return parameters.metric.replace("_", " ")
 
 
 def model(model: ReleaseModel) -> str:

@@ -14,13 +14,20 @@ from rich.text import Text
 
 from semblance.client._filters import All, Filter
 from semblance.client._translate import image_bytes
-from semblance.client._types import Box, Objects, SearchResult
+from semblance.client._types import Box, Measure, Objects, SearchResult
 from semblance.client.commands.connection import Connect, connection_options, describe, json_option, to_json
 from semblance.client.commands.expression import ComparisonType
 from semblance.client.drawing import caption, draw_result
 
 _DRAWN_SUFFIXES = (".png", ".jpg", ".jpeg")
 
+MEASURES: Mapping[str, Measure] = {
+    "cosine": "cosine",
+    "inner-product": "inner_product",
+    "l2": "l2",
+    "manhattan": "manhattan",
+    "hamming": "hamming",
+}
 _OBJECTS: Mapping[str, Objects] = {"all": "all", "largest": "largest", "whole-image": "whole_image"}
 
 
@@ -57,7 +64,8 @@ def _drawable(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
 @click.option("--objects", type=click.Choice(list(_OBJECTS)), default="all", show_default=True, help="What to search.")
 @click.option("--box", "boxes", type=BoxType(), multiple=True, help="Search x1,y1,x2,y2 instead of what is detected.")
 @click.option("--min-score", type=float, help="Leave out detections below it, 0 to 1.")
-@click.option("--min-similarity", type=float, help="Leave out items below it, -1 to 1.")
+@click.option("--min-similarity", type=float, help="Leave out items below it, on the scale of the measure.")
+@click.option("--measure", type=click.Choice(list(MEASURES)), help="What similarities are, unless the index's metric.")
 @click.option("--release", metavar="ID", help="Search this release, active or only ready; takes the role admin.")
 @click.option(
     "--save",
@@ -75,6 +83,7 @@ def search(
     boxes: tuple[Box, ...],
     min_score: float | None,
     min_similarity: float | None,
+    measure: str | None,
     release: str | None,
     save: Path | None,
     as_json: bool,
@@ -98,6 +107,7 @@ def search(
             min_similarity=min_similarity,
             include_attributes=True,
             release=release,
+            measure=MEASURES[measure] if measure else None,
         )
         if save:
             drawn = draw_result(photo, result, client)
@@ -118,12 +128,17 @@ def show(result: SearchResult) -> None:
         console.print("Nothing was detected, so the whole image was searched with.")
     for number, found in enumerate(result.objects, 1):
         title = f"object {number} · {caption(found)} · box {_corners(found.box)}"
-        table = Table("rank", "item id", "similarity", "attributes", title=title, title_justify="left")
+        table = Table("rank", "item id", _similarity(result), "attributes", title=title, title_justify="left")
         for rank, hit in enumerate(found.hits, 1):
             table.add_row(str(rank), Text(hit.item_id), f"{hit.similarity:.3f}", Text(describe(hit.attributes)))
         if not found.hits:
             table.add_row("", Text("no item", style="dim"), "", "")
         console.print(table)
+
+
+def _similarity(result: SearchResult) -> str:
+    """The head of its column."""
+    return "similarity" if result.measure == "cosine" else f"similarity ({result.measure.replace('_', ' ')})"
 
 
 def _corners(box: Box) -> str:

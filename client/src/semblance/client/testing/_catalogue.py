@@ -19,7 +19,7 @@ from PIL import ImageOps
 from semblance.client import _translate as translate
 from semblance.client._errors import InvalidArgumentError, InvalidFilterError, InvalidImageError, NotFoundError
 from semblance.client._types import Box
-from semblance.v1 import catalog_pb2, item_pb2, search_pb2
+from semblance.v1 import catalog_pb2, item_pb2, measure_pb2, search_pb2
 
 DIMENSION = 8
 """Numbers in an embedding of the fake."""
@@ -132,7 +132,11 @@ class Catalogue:
         self._check(options, width, height)
         items = [item for item in self._items.values() if self._meets(item, options.filter)]
         response = search_pb2.SearchResponse(
-            request_id=request.request_id, release=RELEASE, image_width=width, image_height=height
+            request_id=request.request_id,
+            release=RELEASE,
+            measure=options.measure or measure_pb2.COSINE,
+            image_width=width,
+            image_height=height,
         )
         for objects, similar in self._regions(request, width, height, response):
             key = f"{digest(request.image)} {objects.box}"

@@ -30,7 +30,7 @@ from semblance.orchestrator.adapters.expression import (
     text,
     text_list,
 )
-from semblance.orchestrator.adapters.milvus_search import HIT_FIELDS, METRIC, MilvusSearch
+from semblance.orchestrator.adapters.milvus_search import HIT_FIELDS, METRIC_TYPES, MilvusSearch
 from semblance.orchestrator.adapters.turns import Turns
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.doctor.looks import CollectionState
@@ -146,12 +146,15 @@ class MilvusIndex:
         where: Filter | None,
         include_attributes: bool,
         timeout: float,
+        include_vectors: bool = False,
     ) -> list[Neighbours]:
         if not len(vectors):
             return []
         async with self._collection_call(SEARCH, release, timeout) as client, self._reading():
             condition = "" if where is None else expression(where, self._membership)
-            search = partial(self._search, release, vectors, limit, condition, include_attributes, timeout)
+            search = partial(
+                self._search, release, vectors, limit, condition, include_attributes, include_vectors, timeout
+            )
             try:
                 return await search()
             except grpc.aio.AioRpcError as error:
@@ -314,7 +317,7 @@ def _index(release: Release) -> Any:
     parameters.add_index(
         "vector",
         index_type="HNSW",
-        metric_type=METRIC,
+        metric_type=METRIC_TYPES[release.index.metric],
         params={"M": release.index.m, "efConstruction": release.index.ef_construction},
     )
     return parameters

@@ -22,11 +22,13 @@ from pymilvus.grpc_gen.milvus_pb2 import DESCRIPTOR, SearchRequest, SearchResult
 
 from semblance.orchestrator.adapters.coalescer import Call, Coalescer, Part
 from semblance.orchestrator.box import Box
+from semblance.orchestrator.measure import Measure, l2_similarities
 from semblance.orchestrator.ports import Neighbour, Neighbours
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.spans import calling
 
-METRIC = "COSINE"
+# Milvus' names of them; it answers by L2 with the square of the distance.
+METRIC_TYPES = {Measure.COSINE: "COSINE", Measure.INNER_PRODUCT: "IP", Measure.L2: "L2"}
 HIT_FIELDS = ("item_id", "image_id", "x1", "y1", "x2", "y2")
 # Of `SearchRequest.guarantee_timestamp` at bounded consistency; `BOUNDED_TS` of pymilvus.
 BOUNDED_TIMESTAMP = 2
@@ -36,6 +38,8 @@ UNDER_WAY = 2
 MOST_VECTORS = 64
 # Rows that are answered to them together: an answer is read in one piece, on the event loop.
 MOST_ROWS = 16_384
+# Numbers in their vectors, where these are asked for: 8 MiB.
+MOST_NUMBERS = 2 * 2**20
 # Serialised requests that are kept: callers of one service ask with few limits and filters.
 REQUESTS_KEPT = 64
 
@@ -80,6 +84,7 @@ class MilvusSearch:
         limit: int,
         expression: str,
         include_attributes: bool,
+        include_vectors: bool,
         timeout: float,
     ) -> list[Neighbours]:
         """For each of `vectors`, float32 [N, dimension], up to `limit` rows that meet `expression`, most similar first.
@@ -87,64 +92,77 @@ class MilvusSearch:
         Raises MilvusException with what Milvus answers, grpc.aio.AioRpcError where it does not.
         """
         ef = max(release.index.ef, limit)
-        asked = Asked(_settings(release.collection, ef, limit, expression, include_attributes), limit)
+        metric = release.index.metric
+        more = [name for name, wanted in (("attributes", include_attributes), ("vector", include_vectors)) if wanted]
+        fields = (*HIT_FIELDS, *more)
+        settings = _settings(release.collection, METRIC_TYPES[metric], ef, limit, expression, fields)
+        asked = Asked(settings, metric, limit, release.dimension if include_vectors else 0)
         part = Part(len(vectors), vectors)
         self._coalescer.join(asked, part)
         answer: list[Neighbours] = await self._coalescer.answer(asked, part, timeout)
         return answer
 
     def _together(self, asked: "Asked", rows: int) -> "Searches":
-        return Searches(self, asked.settings, max(min(MOST_VECTORS, MOST_ROWS // asked.limit), rows))
+        room = min(MOST_VECTORS, MOST_ROWS // asked.limit)
+        if asked.numbers:
+            room = min(room, MOST_NUMBERS // (asked.limit * asked.numbers))
+        return Searches(self, asked, max(room, rows))
 
     async def ask(
-        self, settings: bytes, vectors: NDArray[np.float32], timeout: float, metadata: Sequence[tuple[str, str]] = ()
+        self, asked: "Asked", vectors: NDArray[np.float32], timeout: float, metadata: Sequence[tuple[str, str]] = ()
     ) -> list[Neighbours]:
-        """One call: `settings` are all of its request but the vectors, serialised."""
+        """One call."""
         # Serialised messages that follow each other are one message.
-        request = settings + _queries(vectors)
+        request = asked.settings + _queries(vectors)
         answer = await self._search(request, timeout=timeout, metadata=[*self._metadata, *metadata] or None)
         check_status(answer.status)
-        return _neighbours(answer.results)
+        return _neighbours(answer.results, asked)
 
 
 class Asked(NamedTuple):
-    """What searches that go together have in common: the request without its vectors, serialised, and its limit."""
+    """What searches that go together have in common.
+
+    `settings`: the request without its vectors, serialised. `numbers`: how many each row's vector has; 0 where they are
+    not asked for.
+    """
 
     settings: bytes
+    metric: Measure
     limit: int
+    numbers: int
 
 
 class Searches(Call):
     """Those that go as one call."""
 
-    def __init__(self, milvus: MilvusSearch, settings: bytes, room: int) -> None:
+    def __init__(self, milvus: MilvusSearch, asked: Asked, room: int) -> None:
         super().__init__(room)
         self._milvus = milvus
-        self._settings = settings
+        self._asked = asked
 
     async def send(self, timeout: float) -> list[Neighbours]:
         vectors = np.concatenate([part.data for part in self.parts])
         attributes = {"server.address": self._milvus.address, "rows": len(vectors)}
         with calling("Milvus search", attributes, self.spans) as metadata:
-            return await self._milvus.ask(self._settings, vectors, timeout, metadata or [])
+            return await self._milvus.ask(self._asked, vectors, timeout, metadata or [])
 
 
 @lru_cache(REQUESTS_KEPT)
-def _settings(collection: str, ef: int, limit: int, expression: str, include_attributes: bool) -> bytes:
+def _settings(collection: str, metric_type: str, ef: int, limit: int, expression: str, fields: Sequence[str]) -> bytes:
     """The request without its vectors, serialised."""
     parameters = {
         "anns_field": "vector",
         "topk": str(limit),
-        "metric_type": METRIC,
+        "metric_type": metric_type,
         "round_decimal": "-1",
         "ignore_growing": "False",
-        "params": json.dumps({"ef": ef, "metric_type": METRIC}, separators=(",", ":")),
+        "params": json.dumps({"ef": ef, "metric_type": metric_type}, separators=(",", ":")),
     }
     request = SearchRequest(
         collection_name=collection,
         dsl=expression,
         dsl_type="BoolExprV1",
-        output_fields=[*HIT_FIELDS, "attributes"] if include_attributes else HIT_FIELDS,
+        output_fields=fields,
         search_params=[KeyValuePair(key=key, value=value) for key, value in parameters.items()],
         guarantee_timestamp=BOUNDED_TIMESTAMP,
         consistency_level=Bounded,
@@ -162,7 +180,7 @@ def _queries(vectors: NDArray[np.float32]) -> bytes:
     return serialised
 
 
-def _neighbours(results: Any) -> list[Neighbours]:
+def _neighbours(results: Any, asked: Asked) -> list[Neighbours]:
     """`results`: a `SearchResultData`, whose columns hold the rows of all queries, one query's behind the other's."""
     # Where no row was found, a column has no data of any type.
     columns = {
@@ -171,13 +189,29 @@ def _neighbours(results: Any) -> list[Neighbours]:
         if (kind := field.scalars.WhichOneof("data"))
     }
     item_ids, scores = columns.get("item_id", ()), results.scores
+    if asked.metric is Measure.L2:
+        scores = l2_similarities(np.array(scores, np.float32)).tolist()
+    vectors = _vectors(results, asked.numbers) if asked.numbers else None
     found = []
     start = 0
     for count in results.topks:
         end = start + count
-        found.append(Neighbours(item_ids[start:end], scores[start:end], partial(_row, columns, scores, start)))
+        mine = None if vectors is None else vectors[start:end]
+        found.append(Neighbours(item_ids[start:end], scores[start:end], partial(_row, columns, scores, start), mine))
         start = end
     return found
+
+
+def _vectors(results: Any, numbers: int) -> NDArray[np.float32]:
+    """float32 [rows, numbers], not to be written to.
+
+    They are read from the wire's bytes of them, a `FloatArray` with nothing but its packed numbers at the end: one
+    Python float after the other would take a hundred times as long.
+    """
+    [column] = [field.vectors.float_vector for field in results.fields_data if field.field_name == "vector"] or [None]
+    count = 0 if column is None else len(column.data)
+    content = b"" if column is None else column.SerializeToString()
+    return np.frombuffer(content, "<f4", count, len(content) - 4 * count).reshape(-1, numbers)
 
 
 def _row(columns: Mapping[str, Any], scores: Any, start: int, number: int) -> Neighbour:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 
-from semblance.orchestrator.adapters.milvus_search import METRIC
+from semblance.orchestrator.adapters.milvus_search import METRIC_TYPES
 from semblance.orchestrator.doctor.finding import Check, Finding, Outcome
 from semblance.orchestrator.doctor.live import Live
 from semblance.orchestrator.doctor.looks import CollectionState, MilvusLook
@@ -112,7 +112,7 @@ def index(state: CollectionState, release: Release) -> Finding:
     check = _of(INDEXED, release)
     wanted = {
         "type": (state.kind, INDEX),
-        "metric": (state.metric, METRIC),
+        "metric": (state.metric, METRIC_TYPES[release.index.metric]),
         "M": (state.m, release.index.m),
         "efConstruction": (state.ef_construction, release.index.ef_construction),
     }

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.figure import Figure
-from semblance.orchestrator.grpc_edge.translate import release_id
+from semblance.orchestrator.grpc_edge.translate import measure, measure_value, release_id
+from semblance.orchestrator.measure import METRICS, Measure
 from semblance.orchestrator.release import Canary, IndexParameters, ModelVersion, Registered, ReleaseState
 from semblance.orchestrator.releases import Finding, Plan, Progress, Report, Switch, Wanted
-from semblance.v1 import release_pb2
+from semblance.v1 import measure_pb2, release_pb2
 
 # What Milvus takes for HNSW.
 INDEX_BOUNDS = {"m": (2, 2048), "ef_construction": (1, 2**31 - 1), "ef": (1, 32_768)}
@@ -29,6 +30,7 @@ def wanted(request: release_pb2.CreateReleaseRequest) -> Wanted:
         embedder=request.embedder or None,
         index=_wanted_index(request.index),
         keep_index=request.keep_index,
+        metric=_metric(request.index.metric),
     )
 
 
@@ -40,6 +42,15 @@ def _wanted_index(message: release_pb2.IndexParameters) -> IndexParameters | Non
         if value and not lowest <= value <= highest:
             raise InvalidArgument(f"{name} of the index is {value}, and must be {lowest} to {highest}")
     return IndexParameters(**values) if any(values.values()) else None
+
+
+def _metric(value: measure_pb2.Measure.ValueType) -> Measure | None:
+    """None where none is asked for."""
+    metric = measure(value)
+    if metric not in (None, *METRICS):
+        names = ", ".join(METRICS)
+        raise InvalidArgument(f"no index finds the nearest by {metric}: use {names}; a search can ask for {metric}")
+    return metric
 
 
 def canary(message: release_pb2.CanaryShare) -> Canary | None:
@@ -85,6 +96,7 @@ def plan_message(plan: Plan) -> release_pb2.ReleasePlan:
         new_memory=plan.new_memory,
         new_disk=plan.new_disk,
         seconds=plan.seconds,
+        index=_index_message(plan.index),
     )
 
 
@@ -96,9 +108,7 @@ def release_message(registered: Registered, progress: Progress | None = None) ->
         detector=_model(release.detector),
         embedder=_model(release.embedder),
         dimension=release.dimension,
-        index=release_pb2.IndexParameters(
-            m=release.index.m, ef_construction=release.index.ef_construction, ef=release.index.ef
-        ),
+        index=_index_message(release.index),
         collection=release.collection,
         replaced=registered.replaced,
         canary=release_pb2.CanaryShare(percent=share.percent, callers=share.callers) if share else None,
@@ -156,6 +166,12 @@ def status_response(findings: Sequence[Finding]) -> release_pb2.StatusResponse:
 
 def _model(model: ModelVersion) -> release_pb2.ReleaseModel:
     return release_pb2.ReleaseModel(name=model.name, version=model.version, sha256=model.sha256)
+
+
+def _index_message(index: IndexParameters) -> release_pb2.IndexParameters:
+    return release_pb2.IndexParameters(
+        m=index.m, ef_construction=index.ef_construction, ef=index.ef, metric=measure_value(index.metric)
+    )
 
 
 def _progress(progress: Progress) -> release_pb2.ReleaseProgress:

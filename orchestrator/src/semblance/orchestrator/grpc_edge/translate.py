@@ -16,9 +16,10 @@ from semblance.orchestrator.detect import DEFAULT_MIN_SCORE
 from semblance.orchestrator.errors import InvalidArgument, InvalidFilter
 from semblance.orchestrator.filter import ATTRIBUTE_NAME, ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, Item, ItemDraft, Value
+from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.pipeline import Answer, Objects, Query, Region, Selection
 from semblance.orchestrator.ports import Neighbour
-from semblance.v1 import catalog_pb2, item_pb2, search_pb2
+from semblance.v1 import catalog_pb2, item_pb2, measure_pb2, search_pb2
 
 # It is part of a collection's name, in which Milvus takes letters, digits and underscores alone.
 RELEASE_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -40,6 +41,10 @@ _OBJECTS = {
     search_pb2.SearchOptions.LARGEST: Objects.LARGEST,
     search_pb2.SearchOptions.WHOLE_IMAGE: Objects.WHOLE_IMAGE,
 }
+_MEASURES: dict[int, Measure | None] = {
+    measure_pb2.MEASURE_UNSPECIFIED: None,
+    **{measure_pb2.Measure.Value(each.name): each for each in Measure},
+}
 _OPERATORS = {item_pb2.Comparison.Operator.Value(operator.name): operator for operator in Operator}
 _OUTCOMES = {
     Outcome.CREATED: catalog_pb2.PutResponse.CREATED,
@@ -53,9 +58,12 @@ def query(image: bytes, options: search_pb2.SearchOptions) -> Query:
     top_k = options.top_k if options.HasField("top_k") else DEFAULT_TOP_K
     if not 1 <= top_k <= MAX_TOP_K:
         raise InvalidArgument(f"top_k is {top_k}, and must be 1 to {MAX_TOP_K}")
+    asked = measure(options.measure)
     min_similarity = options.min_similarity if options.HasField("min_similarity") else -math.inf
-    if options.HasField("min_similarity") and not -1 <= min_similarity <= 1:
-        raise InvalidArgument(f"min_similarity is {min_similarity:g}, and must be a cosine, -1 to 1")
+    least = -1.0 if asked is None else asked.least
+    if options.HasField("min_similarity") and not least <= min_similarity <= 1:
+        scale = f"a similarity by {asked}, {least:g} to 1" if asked else f"{least:g} to 1"
+        raise InvalidArgument(f"min_similarity is {min_similarity:g}, and must be {scale}")
     return Query(
         image=image,
         selection=_selection(options),
@@ -64,7 +72,20 @@ def query(image: bytes, options: search_pb2.SearchOptions) -> Query:
         where=_filter(options.filter) if options.HasField("filter") else None,
         include_attributes=options.include_attributes,
         release_id=release_id(options.release) if options.release else "",
+        measure=asked,
     )
+
+
+def measure(value: measure_pb2.Measure.ValueType) -> Measure | None:
+    """None where none is asked for. Raises InvalidArgument for what is none."""
+    if value not in _MEASURES:
+        names = ", ".join(each.name for each in Measure)
+        raise InvalidArgument(f"there is no measure {value}; use one of {names}")
+    return _MEASURES[value]
+
+
+def measure_value(value: Measure) -> measure_pb2.Measure.ValueType:
+    return measure_pb2.Measure.Value(value.name)
 
 
 def release_id(text: str) -> str:
@@ -217,6 +238,7 @@ def search_response(request: search_pb2.SearchRequest, answer: Answer) -> search
         objects=objects,
         nothing_detected=description.nothing_detected,
         timings=_timings(answer) if options.include_timings else None,
+        measure=measure_value(answer.measure),
     )
 
 

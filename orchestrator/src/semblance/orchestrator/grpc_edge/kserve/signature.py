@@ -40,7 +40,7 @@ IMAGE = Tensor("image", "BYTES", (1,))
 OPTIONS = Tensor("options", "BYTES", (1,), optional=True)
 # [objects, top_k]: best detection first, most similar item first; "" where there is no further hit.
 ITEM_ID = Tensor("item_id", "BYTES", (-1, -1))
-# [objects, top_k]: cosine, -1 to 1; NaN where there is no further hit.
+# [objects, top_k]: by the measure that the answer names; NaN where there is no further hit.
 SIMILARITY = Tensor("similarity", "FP32", (-1, -1))
 # [objects, 4]: x1 y1 x2 y2 of each object, in pixels of the upright image.
 BOX = Tensor("box", "FP32", (-1, 4))

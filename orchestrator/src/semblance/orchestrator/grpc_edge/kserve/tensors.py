@@ -127,9 +127,10 @@ def wanted(request: service_pb2.ModelInferRequest) -> list[Tensor]:
 def response(
     request: service_pb2.ModelInferRequest, outputs: Iterable[Tensor], top_k: int, answer: Answer
 ) -> service_pb2.ModelInferResponse:
-    """With the release and whether nothing was detected as its parameters."""
+    """With the release, the measure and whether nothing was detected as its parameters."""
     message = service_pb2.ModelInferResponse(model_name=MODEL, model_version=VERSION, id=request.id)
     message.parameters["release"].string_param = answer.release_id
+    message.parameters["measure"].string_param = answer.measure
     message.parameters["nothing_detected"].bool_param = answer.description.nothing_detected
     if MARK_FINAL in request.parameters and request.parameters[MARK_FINAL].bool_param:
         message.parameters[FINAL].bool_param = True
