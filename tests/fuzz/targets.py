@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,21 @@ from tritonclient.grpc import service_pb2
 from semblance.orchestrator.adapters.expression import equal_to_one_of, expression, one_of
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.errors import InvalidArgument, InvalidImage
+from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, check_filter
 from semblance.orchestrator.grpc_edge import release_translate, translate
 from semblance.orchestrator.grpc_edge.kserve import tensors
 from semblance.orchestrator.grpc_edge.status import MAX_MESSAGE_BYTES, fault
 from semblance.orchestrator.item import AttributeType, Value
+from semblance.orchestrator.measure import METRICS, Measure
 from semblance.orchestrator.requirement import parse_requirements
 from semblance.v1.catalog_pb2 import ListRequest, PutRequest
-from semblance.v1.release_pb2 import ActivateReleaseRequest, CanaryRequest, CreateReleaseRequest
+from semblance.v1.release_pb2 import (
+    ActivateReleaseRequest,
+    CanaryRequest,
+    CreateReleaseRequest,
+    RecordEvaluationRequest,
+)
 from semblance.v1.search_pb2 import SearchRequest
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -85,6 +93,8 @@ def search(data: bytes) -> None:
         return
     assert seconds is None or 0 < seconds < math.inf
     assert 1 <= query.top_k <= translate.MAX_TOP_K
+    assert query.measure is None or query.measure in Measure
+    assert re.fullmatch("([a-z][a-z0-9_]{0,31})?", query.release_id)
 
 
 def put(data: bytes) -> None:
@@ -109,8 +119,8 @@ def page(data: bytes) -> None:
 
 
 def release(data: bytes) -> None:
-    """The same bytes as what makes, tries and activates a release."""
-    for check in (_wanted, _canary, _activated):
+    """The same bytes as what makes, tries, evaluates and activates a release."""
+    for check in (_wanted, _canary, _evaluated, _activated):
         try:
             check(data)
         except DecodeError:
@@ -124,11 +134,21 @@ def _wanted(data: bytes) -> None:
     assert re.fullmatch("([a-z][a-z0-9_]{0,31})?", wanted.release_id)
     assert wanted.detector != 0
     assert wanted.embedder != 0
+    assert wanted.metric in (None, *METRICS)
 
 
 def _canary(data: bytes) -> None:
     canary = release_translate.canary(CanaryRequest.FromString(data).share)
     assert canary is None or (0 <= canary.percent <= 100 and all(canary.callers))
+
+
+def _evaluated(data: bytes) -> None:
+    request = RecordEvaluationRequest.FromString(data)
+    evaluation = Evaluation(request.against, release_translate.figures(request.figures), datetime.now(UTC))
+    for each in evaluation.reported():
+        assert each.value is not None
+        assert math.isfinite(each.value)
+        assert parse_requirements([f"{each.name}>0"])
 
 
 def _activated(data: bytes) -> None:

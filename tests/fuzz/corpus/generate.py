@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from PIL import Image
 from tritonclient.grpc import service_pb2
 
+from semblance.v1 import measure_pb2
 from semblance.v1.catalog_pb2 import GetRequest, ListRequest, PutRequest
 from semblance.v1.item_pb2 import Box, Comparison, Filter, FilterList, Item, ItemImage, Value
 from semblance.v1.release_pb2 import (
@@ -24,8 +25,10 @@ from semblance.v1.release_pb2 import (
     CanaryRequest,
     CanaryShare,
     CreateReleaseRequest,
+    Figure,
     GetReleaseRequest,
     IndexParameters,
+    RecordEvaluationRequest,
     ShadowRequest,
 )
 from semblance.v1.search_pb2 import SearchOptions, SearchRequest
@@ -323,6 +326,16 @@ def search_messages() -> Iterator[tuple[str, bytes]]:
     boxes = [Box(x1=nan, y1=nan, x2=nan, y2=nan), Box(x1=-huge, x2=huge, y2=huge), Box(x2=1e-45, y2=1e-45)]
     for name, box in zip(("nan", "huge", "tiny"), boxes, strict=True):
         yield f"box-{name}", _message(SearchRequest(image=image, options=SearchOptions(boxes=[box])))
+    for name, options in (
+        ("measure", SearchOptions(measure=measure_pb2.MANHATTAN, min_similarity=0.5)),
+        ("measure-below", SearchOptions(measure=measure_pb2.HAMMING, min_similarity=-0.5)),
+        # 2**31 - 1, which a later version may know.
+        ("measure-unknown", SearchOptions.FromString(b"\x50\xff\xff\xff\xff\x07")),
+        ("release", SearchOptions(release="r2")),
+        ("release-path", SearchOptions(release="../../r1")),
+        ("release-long", SearchOptions(release="r" * 9000)),
+    ):
+        yield f"option-{name}", _message(SearchRequest(image=image, options=options))
     late = SearchRequest(image=image)
     late.timeout.seconds, late.timeout.nanos = 2**62, -(2**31)
     yield "timeout-huge", _message(late)
@@ -357,6 +370,8 @@ def release_messages() -> Iterator[tuple[str, bytes]]:
     index = IndexParameters(m=2048, ef_construction=2**31 - 1, ef=32_768)
     whole = CreateReleaseRequest(release_id="night_2026", detector=2**32 - 1, embedder=1, index=index, keep_index=True)
     yield "Create-whole", _message(whole)
+    for metric in (measure_pb2.L2, measure_pb2.HAMMING):
+        yield f"Create-metric-{metric}", _message(CreateReleaseRequest(index=IndexParameters(metric=metric)))
     yield "Create-index", _message(CreateReleaseRequest(index=IndexParameters(m=1, ef_construction=2**31, ef=32_769)))
     for name, release_id in (
         ("path", "../../r1"),
@@ -377,8 +392,24 @@ def release_messages() -> Iterator[tuple[str, bytes]]:
         ("unknown", "overlap@10>=0.8; import os"),
         ("digits", "overlap@10>=" + "9" * 5000),
         ("commas", "," * 30_000),
+        ("evaluation", "evaluation.recall@1_difference_low>0, evaluation.map50.card>=0.5"),
+        ("evaluation-name", "evaluation.../..>0"),
     ):
         yield f"Activate-{name}", _message(ActivateReleaseRequest(release_id="r2", require=[requirement]))
+    for name, figures in (
+        ("plain", [Figure(name="recall@1_difference_low", value=0.01, meaning="least difference at 95 %")]),
+        ("nan", [Figure(name="recall@1", value=math.nan)]),
+        ("infinite", [Figure(name="recall@1", value=math.inf)]),
+        ("unset", [Figure(name="recall@1")]),
+        ("twice", [Figure(name="recall@1", value=1)] * 2),
+        ("name", [Figure(name="Recall@1; drop", value=1)]),
+        ("meaning", [Figure(name="recall@1", value=1, meaning="\u202e\x1b[2J" * 100)]),
+        ("many", [Figure(name=f"f{number}", value=1) for number in range(501)]),
+    ):
+        yield (
+            f"RecordEvaluation-{name}",
+            _message(RecordEvaluationRequest(release_id="r2", against="r1", figures=figures)),
+        )
 
 
 def options() -> dict[str, bytes]:
@@ -396,6 +427,8 @@ def options() -> dict[str, bytes]:
         "filter": b'{"filter": {"all": {"filters": [{"comparison": {"field": "price", "operator": "LESS", "values": '
         b'[{"double_value": 2.5}]}}, {"not": {"comparison": {"field": "colour", "operator": 7, "values": '
         b'[{"stringValue": "red"}, {"string_value": "a\\"b"}]}}}]}}, "objects": "LARGEST", "minSimilarity": -0.5}',
+        "measure": b'{"measure": "HAMMING", "release": "r1", "minSimilarity": 0.5}',
+        "measure-unknown": b'{"measure": "CHEBYSHEV"}',
         "boxes": b'{"boxes": [{"x1": 1, "y1": 2.5, "x2": "Infinity", "y2": 9e9}], "includeTimings": false}',
     }
 

@@ -68,7 +68,11 @@ async def test_without_a_measure_it_is_the_indexs_metric(client: AsyncClient) ->
 
 
 async def test_a_scale_that_a_similarity_can_not_have_is_refused(caller: Caller) -> None:
-    for options in ({"measure": "HAMMING", "min_similarity": -0.1}, {"measure": "COSINE", "min_similarity": 1.1}):
+    wrong: list[dict[str, Any]] = [
+        {"measure": "HAMMING", "min_similarity": -0.1},
+        {"measure": "COSINE", "min_similarity": 1.1},
+    ]
+    for options in wrong:
         with pytest.raises(AioRpcError) as raised:
             await caller.search(RED_PHOTO, **options)
         assert reason(raised.value)[:2] == (StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")

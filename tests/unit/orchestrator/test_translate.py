@@ -9,6 +9,7 @@ from semblance.orchestrator.errors import InvalidArgument, InvalidFilter
 from semblance.orchestrator.filter import All, Comparison, Not, Operator
 from semblance.orchestrator.grpc_edge import translate
 from semblance.orchestrator.pipeline import Objects
+from semblance.v1 import measure_pb2
 from semblance.v1.catalog_pb2 import ListRequest, PutRequest
 from semblance.v1.item_pb2 import Box, Filter, FilterList, Item, ItemImage, Value
 from semblance.v1.item_pb2 import Comparison as ComparisonMessage
@@ -31,11 +32,11 @@ def equals(field: str, *values: Value) -> Filter:
         (SearchOptions(min_detection_score=NAN), "min_detection_score is nan"),
         (SearchOptions(min_similarity=1.5), "min_similarity is 1.5, and must be -1 to 1"),
         (
-            SearchOptions(min_similarity=-0.5, measure="MANHATTAN"),
+            SearchOptions(min_similarity=-0.5, measure=measure_pb2.MANHATTAN),
             "min_similarity is -0.5, and must be a similarity by manhattan, 0 to 1",
         ),
-        (SearchOptions(min_similarity=-0.5, measure="L2"), "by l2, 0 to 1"),
-        (SearchOptions(min_similarity=-1.5, measure="INNER_PRODUCT"), "by inner_product, -1 to 1"),
+        (SearchOptions(min_similarity=-0.5, measure=measure_pb2.L2), "by l2, 0 to 1"),
+        (SearchOptions(min_similarity=-1.5, measure=measure_pb2.INNER_PRODUCT), "by inner_product, -1 to 1"),
         (
             SearchOptions.FromString(b"\x50\x09"),
             "there is no measure 9; use one of COSINE, INNER_PRODUCT, L2, ",
