@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semblance.orchestrator.testing import MemoryMetadataStore, MemoryRegistry
+from semblance.orchestrator.testing import MemoryFeedbackStore, MemoryMetadataStore, MemoryRegistry
 from tests.contract.stores import RELEASE, Open, Stores, opened
 
 
@@ -25,7 +25,7 @@ async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     """Opens the stores of one database again, as another orchestrator does."""
     if request.param == "memory":
         memory = MemoryMetadataStore()
-        stores = Stores(memory, MemoryRegistry(memory))
+        stores = Stores(memory, MemoryRegistry(memory), MemoryFeedbackStore(memory))
         yield lambda: stores
         return
     async with opened(_url(request, tmp_path)) as again:

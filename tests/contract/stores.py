@@ -1,13 +1,13 @@
-"""The metadata store and the registry of one database, or of one memory."""
+"""The metadata store, the registry and the feedback of one database, or of one memory."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, SqlRegistry
+from semblance.orchestrator.adapters.metadata import Database, SqlFeedbackStore, SqlMetadataStore, SqlRegistry
 from semblance.orchestrator.item import Attributes, Item, ItemImage
-from semblance.orchestrator.ports import MetadataStore, Registry
+from semblance.orchestrator.ports import FeedbackStore, MetadataStore, Registry
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.testing import example_release
 
@@ -23,6 +23,7 @@ HERE = RELEASE.collection
 class Stores:
     metadata: MetadataStore
     registry: Registry
+    feedback: FeedbackStore
 
 
 Open = Callable[[], Stores]
@@ -36,7 +37,7 @@ async def opened(url: str, longest_write: float = 0.0) -> AsyncIterator[Open]:
         def make() -> Stores:
             database = Database(url)
             stack.push_async_callback(database.close)
-            return Stores(SqlMetadataStore(database, longest_write), SqlRegistry(database))
+            return Stores(SqlMetadataStore(database, longest_write), SqlRegistry(database), SqlFeedbackStore(database))
 
         yield make
 

@@ -15,7 +15,7 @@ from grpc import StatusCode
 from semblance.orchestrator import verification
 from semblance.orchestrator.adapters.images import FileImageStore
 from semblance.orchestrator.adapters.manifests import FileModelRepository
-from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, SqlRegistry
+from semblance.orchestrator.adapters.metadata import Database, SqlFeedbackStore, SqlMetadataStore, SqlRegistry
 from semblance.orchestrator.bootstrap import Service
 from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.orchestrator.ports import Ports
@@ -72,10 +72,10 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Caller, Ports]]:
         publish(folder / "models", model)
         models.append(await repository.describe(model.name, model.version))
     database = Database(f"sqlite:///{folder}/metadata/metadata.db")
-    metadata, registry = SqlMetadataStore(database), SqlRegistry(database)
+    metadata, registry, feedback = SqlMetadataStore(database), SqlRegistry(database), SqlFeedbackStore(database)
     images, index = FileImageStore(f"file://{folder}/images"), MemoryVectorIndex()
     settings = Settings.read({"listen": "127.0.0.1:0", "startup_wait": "0"})
-    ports = Ports({"Triton": FakeInferenceServer(*models)}, repository, index, metadata, registry, images)
+    ports = Ports({"Triton": FakeInferenceServer(*models)}, repository, index, metadata, registry, images, feedback)
     service = Service(settings, ports)
     caller = Caller(await service.bind())
     try:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from semblance.orchestrator.adapters.expression import equal_to_one_of, expression, one_of
+from semblance.orchestrator.catalog import MAX_IMAGES
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.errors import InvalidArgument, InvalidImage
 from semblance.orchestrator.evaluation import Evaluation
@@ -105,7 +106,7 @@ def put(data: bytes) -> None:
     except InvalidArgument as error:
         _is_for_a_caller(error)
         return
-    assert 1 <= len(draft.images) <= translate.MAX_IMAGES
+    assert 1 <= len(draft.images) <= MAX_IMAGES
     assert all(type(value) in (str, int, float, bool) for value in draft.attributes.values())
 
 

@@ -39,6 +39,8 @@ TAKES = {
     "/semblance.v1.CatalogService/Get": set(ROLES),
     "/semblance.v1.CatalogService/List": set(ROLES),
     "/semblance.v1.CatalogService/Count": set(ROLES),
+    **{f"/semblance.v1.FeedbackService/{name}": {"search", "admin"} for name in ("Give", "List", "Delete")},
+    **{f"/semblance.v1.FeedbackService/{name}": {"admin"} for name in ("Report", "Export", "AddReference")},
     **{
         f"/semblance.v1.ReleaseService/{name}": {"admin"}
         for name in (

@@ -178,7 +178,7 @@ async def test_what_is_needed_and_what_is_live_is_seen(start: Callable[..., Any]
 
 async def test_the_keeper_alone_counts_what_is_unsettled(world: World) -> None:
     repository = FileModelRepository(str(world.repository))
-    reached = Ports({}, repository, world.index, world.metadata, world.registry, world.images)
+    reached = Ports({}, repository, world.index, world.metadata, world.registry, world.images, world.feedback)
     service = world.service()
     await service.bind()
     await service.activate()

@@ -25,6 +25,7 @@ from semblance.orchestrator.release import ModelVersion
 from semblance.orchestrator.settings import Settings
 from semblance.orchestrator.testing import (
     FakeInferenceServer,
+    MemoryFeedbackStore,
     MemoryImageStore,
     MemoryMetadataStore,
     MemoryRegistry,
@@ -114,13 +115,23 @@ class World:
     metadata: MemoryMetadataStore
     images: MemoryImageStore
     registry: MemoryRegistry = field(init=False)
+    feedback: MemoryFeedbackStore = field(init=False)
 
     def __post_init__(self) -> None:
         self.registry = MemoryRegistry(self.metadata)
+        self.feedback = MemoryFeedbackStore(self.metadata)
 
     def service(self, **settings: Any) -> Service:
         repository = FileModelRepository(str(self.repository))
-        ports = Ports({"Triton": self.models}, repository, self.index, self.metadata, self.registry, self.images)
+        ports = Ports(
+            {"Triton": self.models},
+            repository,
+            self.index,
+            self.metadata,
+            self.registry,
+            self.images,
+            self.feedback,
+        )
         defaults = {"listen": "127.0.0.1:0", "startup_wait": 0, "drain_delay": 0, "drain_grace": PATIENCE}
         return Service(Settings(**{**defaults, **settings}), ports)
 

@@ -21,6 +21,7 @@ from semblance.orchestrator.ports import ModelRepository, Ports
 from semblance.orchestrator.release import ModelVersion, Release
 from semblance.orchestrator.testing import (
     FakeInferenceServer,
+    MemoryFeedbackStore,
     MemoryImageStore,
     MemoryMetadataStore,
     MemoryRegistry,
@@ -36,7 +37,8 @@ RELEASE = example_release()
 def ports(models: Mapping[str, FakeInferenceServer], index: MemoryVectorIndex) -> Ports:
     metadata = MemoryMetadataStore()
     repository = cast(ModelRepository, None)
-    return Ports(models, repository, index, metadata, MemoryRegistry(metadata), MemoryImageStore())
+    registry, feedback = MemoryRegistry(metadata), MemoryFeedbackStore(metadata)
+    return Ports(models, repository, index, metadata, registry, MemoryImageStore(), feedback)
 
 
 class Broken(FakeInferenceServer):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -36,8 +36,10 @@ from semblance.orchestrator.release import Canary, Release
 from semblance.orchestrator.schema import Schema
 from semblance.orchestrator.shadow import MOST, Shadows
 from semblance.orchestrator.statistics import Statistics
+from semblance.orchestrator.suspects import Suspects, Suspicion
 from semblance.orchestrator.testing import MemoryMetadataStore, example_release
 from semblance.orchestrator.traffic import Traffic
+from semblance.orchestrator.verdicts import Verdicts
 from semblance.v1.search_pb2 import SearchResponse
 from tests.integration.service.world import until
 from tests.unit.orchestrator.answers import BOX, answer, hits
@@ -419,6 +421,7 @@ def searcher(watched: Watched, check_needs: Callable[[], None] = lambda: None) -
         Statistics(),
         check_needs,
         watched.shadows,
+        Suspects(cast(Verdicts, None), watched.admission, Suspicion(0.0, 0.0, 0.0)),
     )
 
 

@@ -18,7 +18,7 @@ import cv2
 from semblance.orchestrator.activation import first_release
 from semblance.orchestrator.adapters.images import FileImageStore
 from semblance.orchestrator.adapters.manifests import FileModelRepository
-from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, SqlRegistry
+from semblance.orchestrator.adapters.metadata import Database, SqlFeedbackStore, SqlMetadataStore, SqlRegistry
 from semblance.orchestrator.adapters.milvus import MilvusIndex
 from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
@@ -32,6 +32,7 @@ from semblance.orchestrator.follower import FOLLOW_SECONDS, SEARCHING_SECONDS, F
 from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy
 from semblance.orchestrator.grpc_edge.callers import Callers
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
+from semblance.orchestrator.grpc_edge.feedback_service import FeedbackService
 from semblance.orchestrator.grpc_edge.health import OVERALL, Health
 from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
@@ -40,6 +41,7 @@ from semblance.orchestrator.grpc_edge.search_service import SearchService
 from semblance.orchestrator.grpc_edge.searcher import Searcher
 from semblance.orchestrator.grpc_edge.server import (
     CATALOG_SERVICE,
+    FEEDBACK_SERVICE,
     INFERENCE_SERVICE,
     METHODS,
     RELEASE_SERVICE,
@@ -59,12 +61,16 @@ from semblance.orchestrator.needs import Needs
 from semblance.orchestrator.pipeline import Pipeline
 from semblance.orchestrator.ports import Ports
 from semblance.orchestrator.queue import FairQueue
+from semblance.orchestrator.references import References
 from semblance.orchestrator.releases import Releases
+from semblance.orchestrator.retention import Retention
 from semblance.orchestrator.schema import Schema
 from semblance.orchestrator.settings import Settings, SettingsError
 from semblance.orchestrator.shadow import Shadows
 from semblance.orchestrator.statistics import Statistics
+from semblance.orchestrator.suspects import Suspects, Suspicion
 from semblance.orchestrator.threads import Threads
+from semblance.orchestrator.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from semblance.orchestrator.adapters.tracing import OtlpTracer
@@ -104,7 +110,7 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
             repository = FileModelRepository(settings.model_repository)
         except ValueError as error:
             raise SettingsError(str(error)) from None
-        yield Ports(models, repository, index, metadata, SqlRegistry(database), images)
+        yield Ports(models, repository, index, metadata, SqlRegistry(database), images, SqlFeedbackStore(database))
 
 
 def ring_slots(settings: Settings) -> int:
@@ -169,6 +175,13 @@ class Service:
         self._catalog = Catalog(pipeline, metadata, ports.images, index)
         self._statistics = Statistics()
         self._shadows = Shadows(pipeline, self._admission, settings.default_deadline)
+        # One of their own: searches wait for none of it.
+        self._feedback_threads = Threads(1)
+        feedback = ports.feedback, ports.images
+        self._verdicts = Verdicts(*feedback, ports.registry, self._feedback_threads, limits)
+        references = References(*feedback, self._catalog, self._feedback_threads, limits)
+        suspicion = Suspicion(settings.suspect_share, settings.suspect_similarity, settings.suspect_margin)
+        self._suspects = Suspects(self._verdicts, self._admission, suspicion)
         self._keeper = self._made_keeper()
         self._follower = Follower(
             self._name,
@@ -185,7 +198,13 @@ class Service:
         streams = Streams(requests.of_stream)
         self._health = Health((OVERALL, *SERVICES), streams)
         searcher = Searcher(
-            pipeline, self._admission, self._schema, self._statistics, self._needs.check_search, self._shadows
+            pipeline,
+            self._admission,
+            self._schema,
+            self._statistics,
+            self._needs.check_search,
+            self._shadows,
+            self._suspects,
         )
         # So that a lone stream is never refused.
         window = min(settings.search_in_flight, settings.search_queue + 1)
@@ -197,6 +216,7 @@ class Service:
             CatalogService(
                 self._catalog, self._admission, self._schema, deadlines, streams, window=settings.ingest_in_flight
             ),
+            FeedbackService(self._verdicts, references, self._admission, deadlines, streams),
             ReleaseService(Releases(ports, self._catalog, settings.build_share), deadlines),
             self._health,
             streams,
@@ -224,6 +244,7 @@ class Service:
         await self._first_look()
         await self._schema.refresh()
         work = [self._schema.refresh_forever(), self._follower.run(), *self._needs.watches()]
+        work.append(self._suspects.store_forever())
         if self._door.callers is not None:
             work.append(self._door.callers.watch_forever())
         if self._metrics is not None:
@@ -242,6 +263,7 @@ class Service:
         with suppress(SemblanceError):
             await self._ports.registry.leave(self._name)
         self._threads.close()
+        self._feedback_threads.close()
         if self._metrics is not None:
             self._metrics.stop()
         if self._tracer is not None:
@@ -253,6 +275,12 @@ class Service:
             self._name,
             self._ports,
             self._catalog,
+            Retention(
+                self._ports.feedback,
+                self._ports.images,
+                settings.feedback_days,
+                settings.max_deadline + WRITE_MARGIN,
+            ),
             repairs=Pace(1.0, lambda: False),
             builds=Pace(
                 settings.build_share,
@@ -270,6 +298,8 @@ class Service:
             servers=self._ports.models,
             threads=self._threads,
             shadows=self._shadows,
+            verdicts=self._verdicts,
+            suspects=self._suspects,
             backlog=self._backlog,
             health=self._health.serving,
             releases=lambda: self._follower.releases,
@@ -283,7 +313,7 @@ class Service:
         searches = serving and needs.models.available and needs.vectors.available
         self._health.say((OVERALL, SEARCH_SERVICE, INFERENCE_SERVICE), searches)
         self._health.say((CATALOG_SERVICE,), searches and needs.truth.available)
-        self._health.say((RELEASE_SERVICE,), serving and needs.truth.available)
+        self._health.say((FEEDBACK_SERVICE, RELEASE_SERVICE), serving and needs.truth.available)
 
     async def _first_look(self) -> None:
         patience = Deadline.after(self._settings.startup_wait)

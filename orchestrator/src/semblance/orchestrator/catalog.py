@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from semblance.orchestrator.deadline import Deadline
-from semblance.orchestrator.errors import Conflict, NotFound
+from semblance.orchestrator.errors import Conflict, NotFound, WrongState
 from semblance.orchestrator.item import CatalogSize, Item, ItemDraft, ItemImage, Page, same_attributes
 from semblance.orchestrator.pipeline import Description, Pipeline, Selection, Stopwatch
 from semblance.orchestrator.ports import ImageStore, IndexRow, MetadataStore, VectorIndex
 from semblance.orchestrator.release import Release
 
+# Of one item.
+MAX_IMAGES = 64
 # How long one item may take to be mended, in seconds.
 MEND_TIMEOUT = 60.0
 
@@ -67,20 +69,26 @@ class Catalog:
         item at the same time. Where it raises anything else the item may be stored or not; putting it again is right in
         either case.
         """
-        files = {hashlib.sha256(data).hexdigest(): data for data in draft.images}
         async with self._locks.hold(draft.item_id):
-            revision = await self._revision(draft.item_id, release)
-            known = await self._metadata.get(release.collection, draft.item_id)
-            if known is not None and known[1] and _says(known[0], draft, files):
-                return Outcome.UNCHANGED
-            descriptions = await self._describe(list(files.values()), release, deadline)
-            described()
-            await asyncio.gather(*(self._images.write(image_id, data) for image_id, data in files.items()))
-            item = _item(draft, dict(zip(files, descriptions, strict=True)))
-            written = await self._metadata.write(item, revision)
-            typed = replace(item, attributes=written.attributes)
-            await self._index_item(typed, descriptions, written.revision, release, deadline)
-        return Outcome.CREATED if known is None else Outcome.REPLACED
+            return await self._put(draft, await self._revision(draft.item_id, release), release, deadline, described)
+
+    async def add_image(self, item_id: str, data: bytes, release: Release, deadline: Deadline) -> tuple[str, Outcome]:
+        """Puts an item again with one more image behind those it has, and returns the image's id.
+
+        Raises NotFound where there is no such item, WrongState where it has as many images as it may, and as `put`.
+        """
+        image_id = hashlib.sha256(data).hexdigest()
+        async with self._locks.hold(item_id):
+            # Before the item is read: who changes it from then on is not overwritten.
+            revision = await self._revision(item_id, release)
+            item = await self.get(item_id, release)
+            image_ids = dict.fromkeys(image.image_id for image in item.images)
+            if image_id not in image_ids and len(image_ids) >= MAX_IMAGES:
+                raise WrongState(f"item {item_id!r} has {len(image_ids)} images, and may have no more")
+            files = await asyncio.gather(*(self._images.read(each) for each in image_ids))
+            images = [*files, data] if image_id not in image_ids else files
+            draft = ItemDraft(item_id, item.attributes, tuple(images))
+            return image_id, await self._put(draft, revision, release, deadline)
 
     async def get(self, item_id: str, release: Release) -> Item:
         known = await self._metadata.get(release.collection, item_id)
@@ -128,6 +136,28 @@ class Catalog:
     async def describe(self, item: Item, release: Release) -> None:
         """Does what an item costs to be indexed, but for the index, to see how long that takes."""
         await self._describe_stored(item, release, Deadline.after(MEND_TIMEOUT))
+
+    async def _put(
+        self,
+        draft: ItemDraft,
+        revision: int,
+        release: Release,
+        deadline: Deadline,
+        described: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """`put` by who holds the item's lock, and knows this revision."""
+        files = {hashlib.sha256(data).hexdigest(): data for data in draft.images}
+        known = await self._metadata.get(release.collection, draft.item_id)
+        if known is not None and known[1] and _says(known[0], draft, files):
+            return Outcome.UNCHANGED
+        descriptions = await self._describe(list(files.values()), release, deadline)
+        described()
+        await asyncio.gather(*(self._images.write(image_id, data) for image_id, data in files.items()))
+        item = _item(draft, dict(zip(files, descriptions, strict=True)))
+        written = await self._metadata.write(item, revision)
+        typed = replace(item, attributes=written.attributes)
+        await self._index_item(typed, descriptions, written.revision, release, deadline)
+        return Outcome.CREATED if known is None else Outcome.REPLACED
 
     async def _revision(self, item_id: str, release: Release) -> int:
         """The newest, 0 of an item that never was."""

@@ -1,7 +1,8 @@
 """Keeping what is live as the registry says, by one orchestrator of all at a time: the one that has the lease.
 
-It has Triton serve the models of live releases, and no other release's; mends their collections; builds releases; and
-drops collections that were discarded. Killed at any moment, another orchestrator goes on from what is stored.
+It has Triton serve the models of live releases, and no other release's; mends their collections; builds releases;
+drops collections that were discarded; and deletes feedback that is too old. Killed at any moment, another orchestrator
+goes on from what is stored.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from semblance.orchestrator.follower import PRESENT_SECONDS, RECHECK_SECONDS
 from semblance.orchestrator.mender import Mender, Pace
 from semblance.orchestrator.ports import Ports
 from semblance.orchestrator.release import LIVE, ModelVersion, Registered, Release, ReleaseState
+from semblance.orchestrator.retention import Retention
 from semblance.orchestrator.verification import Verification
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ LEASE_SECONDS = 5.0
 RENEW_SECONDS = 1.0
 # Between two looks at what is to be done, in seconds.
 POLL_SECONDS = 0.5
+# Between two looks at what feedback is too old, and whose photos are to be removed, in seconds.
+RETENTION_SECONDS = 30.0
 # How long a change may be on its way to the active collection before it is mended, in seconds.
 MEND_SECONDS = 3.0
 # Whose models are loaded first.
@@ -67,12 +71,22 @@ class Load:
 
 
 class Keeper:
-    def __init__(self, name: str, ports: Ports, catalog: Catalog, repairs: Pace, builds: Pace, drain: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        ports: Ports,
+        catalog: Catalog,
+        retention: Retention,
+        repairs: Pace,
+        builds: Pace,
+        drain: float,
+    ) -> None:
         """`repairs`: the pace of the active collection's mends; `builds`: that of the other releases'. For `drain`
         seconds after a release is retired a request may still be using it."""
         self._name = name
         self._ports = ports
         self._catalog = catalog
+        self._retention = retention
         self._repairs = repairs
         self._builds = builds
         self._drain = timedelta(seconds=drain)
@@ -129,6 +143,7 @@ class Keeper:
     def _begin(self) -> None:
         steps = (self._serve_models, self._mend, self._build, self._drop_discarded)
         self._work = [asyncio.create_task(self._repeat(step)) for step in steps]
+        self._work.append(asyncio.create_task(self._retain()))
 
     async def _end(self) -> None:
         tasks = [*self._work, *self._tasks.values(), *(task for _, _, task in self._menders.values())]
@@ -143,6 +158,11 @@ class Keeper:
         while True:
             await self._try(step.__name__, self._look(step))
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _retain(self) -> None:
+        while True:
+            await self._try("feedback", self._retention.round())
+            await asyncio.sleep(RETENTION_SECONDS)
 
     async def _look(self, step: Callable[[Sequence[Registered]], Awaitable[None]]) -> None:
         await step(await self._ports.registry.releases())

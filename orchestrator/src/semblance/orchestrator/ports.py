@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.evaluation import Evaluation
+from semblance.orchestrator.feedback import Choice, Feedback, FeedbackPage, Tally
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page
 from semblance.orchestrator.release import Canary, ModelVersion, Presence, Registered, Release
@@ -346,7 +347,7 @@ class MetadataStore(Protocol):
         ...
 
     async def image_ids(self, shard: str) -> frozenset[str]:
-        """The images of all items whose id begins with `shard`, two hexadecimal digits."""
+        """The images of all items, and the photos of feedback, whose id begins with `shard`, two hexadecimal digits."""
         ...
 
     async def attribute_types(self) -> Mapping[str, AttributeType]: ...
@@ -464,6 +465,47 @@ class Registry(Protocol):
         ...
 
 
+class FeedbackStore(Protocol):
+    """The truth about feedback, in the same database as the items."""
+
+    async def add(self, feedback: Feedback) -> bool:
+        """False, and nothing changes, where it is there already. Raises Conflict where its id is another one's."""
+        ...
+
+    async def get(self, feedback_id: str) -> Feedback:
+        """Raises NotFound where there is none."""
+        ...
+
+    async def list(self, choice: Choice, page_size: int, page_token: str) -> FeedbackPage:
+        """The newest first. Raises InvalidArgument where the token is not one of ours."""
+        ...
+
+    async def by_image(self, choice: Choice, after: tuple[str, str], limit: int) -> Sequence[Feedback]:
+        """In the order of (image id, feedback id), from beyond such a pair; ("", "") is the first."""
+        ...
+
+    async def tallies(self, choice: Choice) -> Sequence[Tally]:
+        """How much there is of each that differs in anything that a report tells apart."""
+        ...
+
+    async def delete(self, choice: Choice, limit: int, before: datetime | None = None) -> int:
+        """Deletes up to `limit`, those given before a moment where there is one, and returns how many. Their photos are
+        discarded with them."""
+        ...
+
+    async def set_reference(self, feedback_id: str, reference_id: str) -> None:
+        """Says which reference image was made of it; nothing where it was deleted."""
+        ...
+
+    async def discarded_images(self, before: datetime, limit: int) -> Sequence[str]:
+        """Up to `limit` photos that were discarded before that moment, and that nothing refers to."""
+        ...
+
+    async def forget_images(self, image_ids: Collection[str]) -> None:
+        """Those were removed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """All of them. `models` serve the same ones, by the names that an operator knows them by."""
@@ -474,3 +516,4 @@ class Ports:
     metadata: MetadataStore
     registry: Registry
     images: ImageStore
+    feedback: FeedbackStore

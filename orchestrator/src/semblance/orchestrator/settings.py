@@ -126,6 +126,21 @@ class Settings(BaseSettings):
         description="Part of their time that the models work for the build of a release while searches are served; "
         "all of it where none are.",
     )
+    feedback_days: float = Field(
+        365.0, gt=0, le=36_500, description="Days that feedback is kept, and its photos with it."
+    )
+    suspect_share: float = Field(
+        0.0, ge=0, le=1, description="Part of the suspicious answers that is kept as feedback with the photo; 0: none."
+    )
+    suspect_similarity: float = Field(
+        0.5, ge=-1, le=1, description="An answer is suspicious where an object's first hit is less similar than this."
+    )
+    suspect_margin: float = Field(
+        0.02,
+        ge=0,
+        le=2,
+        description="An answer is suspicious where an object's second hit is less than this behind the first.",
+    )
     default_deadline: float = Field(
         10.0, gt=0, description="Seconds that a request may take where its caller names no deadline."
     )

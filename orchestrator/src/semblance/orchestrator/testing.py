@@ -5,7 +5,7 @@ raise `error`, a probe's too.
 """
 
 import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semblance.orchestrator.condition import BLURRED, DARK, SMALL
 from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArgument, NotFound, WrongState
 from semblance.orchestrator.evaluation import Evaluation
+from semblance.orchestrator.feedback import Choice, Feedback, FeedbackPage, Tally
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
 from semblance.orchestrator.measure import similarities
@@ -343,6 +345,7 @@ class MemoryMetadataStore(Faulty):
         # Collections that do not have the whole catalogue as unsettled yet.
         self.filling: set[str] = set()
         self.registered: dict[str, Registered] = {}
+        self.feedback: dict[str, Feedback] = {}
 
     async def get(self, collection: str, item_id: str) -> tuple[Item, bool] | None:
         self._call()
@@ -451,8 +454,7 @@ class MemoryMetadataStore(Faulty):
 
     async def image_ids(self, shard: str) -> frozenset[str]:
         self._call()
-        images = {image.image_id for item in self.items.values() for image in item.images}
-        return frozenset(image_id for image_id in images if image_id.startswith(shard))
+        return frozenset(image_id for image_id in self.referenced() if image_id.startswith(shard))
 
     async def attribute_types(self) -> Mapping[str, AttributeType]:
         self._call()
@@ -461,6 +463,11 @@ class MemoryMetadataStore(Faulty):
     async def indexed(self, collection: str) -> bool:
         self._call()
         return any(self._settled(collection, item_id) for item_id in self.items)
+
+    def referenced(self) -> set[str]:
+        """The images of items and feedback."""
+        photos = {each.image_id for each in self.feedback.values()}
+        return photos | {image.image_id for item in self.items.values() for image in item.images}
 
     def _live(self) -> Sequence[Registered]:
         return [each for each in self.registered.values() if each.state in LIVE]
@@ -493,6 +500,101 @@ class MemoryMetadataStore(Faulty):
             self.changed[collection][item_id] = datetime.now(UTC)
             self.postponed[collection].pop(item_id, None)
         return self.newest[item_id]
+
+
+class MemoryFeedbackStore(Faulty):
+    """In the same memory as the items."""
+
+    def __init__(self, metadata: MemoryMetadataStore) -> None:
+        super().__init__()
+        self._metadata = metadata
+        self._feedback = metadata.feedback
+        self._discarded: dict[str, datetime] = {}
+
+    async def add(self, feedback: Feedback) -> bool:
+        self._call()
+        known = self._feedback.get(feedback.feedback_id)
+        if known is not None and known.content != feedback.content:
+            raise Conflict(f"feedback {feedback.feedback_id!r} is there already and says something else")
+        self._feedback.setdefault(feedback.feedback_id, feedback)
+        return known is None
+
+    async def get(self, feedback_id: str) -> Feedback:
+        self._call()
+        if feedback_id not in self._feedback:
+            raise NotFound(f"there is no feedback {feedback_id!r}")
+        return self._feedback[feedback_id]
+
+    async def list(self, choice: Choice, page_size: int, page_token: str) -> FeedbackPage:
+        self._call()
+        if page_token and page_token.removeprefix("after:") not in self._feedback:
+            raise InvalidArgument("the page token is not one of this service")
+        found = sorted(self._chosen(choice), key=lambda each: each.feedback_id)
+        found.sort(key=lambda each: each.given_at, reverse=True)
+        ids = [each.feedback_id for each in found]
+        start = ids.index(page_token.removeprefix("after:")) + 1 if page_token else 0
+        page = tuple(found[start : start + page_size])
+        return FeedbackPage(page, f"after:{page[-1].feedback_id}" if len(found) > start + page_size else "")
+
+    async def by_image(self, choice: Choice, after: tuple[str, str], limit: int) -> Sequence[Feedback]:
+        self._call()
+        found = sorted(self._chosen(choice), key=_image_key)
+        return [each for each in found if _image_key(each) > after][:limit]
+
+    async def tallies(self, choice: Choice) -> Sequence[Tally]:
+        self._call()
+        alike = Counter(
+            (
+                each.release_id,
+                each.class_name,
+                each.verdict.kind,
+                each.success,
+                each.condition.light < DARK,
+                each.condition.sharpness < BLURRED,
+                each.condition.size < SMALL,
+            )
+            for each in self._chosen(choice)
+        )
+        return [Tally(*key, count) for key, count in alike.items()]
+
+    async def delete(self, choice: Choice, limit: int, before: datetime | None = None) -> int:
+        self._call()
+        found = [each for each in self._chosen(choice) if before is None or each.given_at < before][:limit]
+        for each in found:
+            del self._feedback[each.feedback_id]
+            self._discarded[each.image_id] = datetime.now(UTC)
+        return len(found)
+
+    async def set_reference(self, feedback_id: str, reference_id: str) -> None:
+        self._call()
+        if feedback_id in self._feedback:
+            self._feedback[feedback_id] = replace(self._feedback[feedback_id], reference_id=reference_id)
+
+    async def discarded_images(self, before: datetime, limit: int) -> Sequence[str]:
+        self._call()
+        due = [image_id for image_id, moment in self._discarded.items() if moment < before]
+        for image_id in self._metadata.referenced().intersection(due):
+            del self._discarded[image_id]
+        return [image_id for image_id in due if image_id in self._discarded][:limit]
+
+    async def forget_images(self, image_ids: Collection[str]) -> None:
+        self._call()
+        for image_id in image_ids:
+            self._discarded.pop(image_id, None)
+
+    def _chosen(self, choice: Choice) -> Iterator[Feedback]:
+        for each in self._feedback.values():
+            if (
+                (not choice.kinds or each.verdict.kind in choice.kinds)
+                and choice.release_id in ("", each.release_id)
+                and choice.caller in ("", each.caller)
+                and (choice.feedback_ids is None or each.feedback_id in choice.feedback_ids)
+            ):
+                yield each
+
+
+def _image_key(feedback: Feedback) -> tuple[str, str]:
+    return feedback.image_id, feedback.feedback_id
 
 
 class MemoryRegistry(Faulty):

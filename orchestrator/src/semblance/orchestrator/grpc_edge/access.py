@@ -27,6 +27,10 @@ ROLES: Mapping[str, frozenset[Role]] = {
     "/semblance.v1.CatalogService/List": EVERY,
     "/semblance.v1.CatalogService/Put": INGEST,
     "/semblance.v1.CatalogService/Delete": INGEST,
+    # Of their own, unless they are admins.
+    "/semblance.v1.FeedbackService/Give": SEARCH,
+    "/semblance.v1.FeedbackService/List": SEARCH,
+    "/semblance.v1.FeedbackService/Delete": SEARCH,
     "/inference.GRPCInferenceService/ServerLive": SEARCH,
     "/inference.GRPCInferenceService/ServerReady": SEARCH,
     "/inference.GRPCInferenceService/ServerMetadata": SEARCH,

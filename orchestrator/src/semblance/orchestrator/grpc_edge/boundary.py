@@ -58,9 +58,11 @@ class ErrorBoundary(grpc.aio.ServerInterceptor):
 
 
 def around(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
-    """The handler with its behaviour wrapped; of a method that takes and gives one message, or streams of them."""
+    """The handler with its behaviour wrapped; of a method that takes one message, or takes and gives a stream."""
     if handler.request_streaming:
         make, behaviour = grpc.stream_stream_rpc_method_handler, handler.stream_stream
+    elif handler.response_streaming:
+        make, behaviour = grpc.unary_stream_rpc_method_handler, handler.unary_stream
     else:
         make, behaviour = grpc.unary_unary_rpc_method_handler, handler.unary_unary
     return make(wrap(behaviour), handler.request_deserializer, handler.response_serializer)

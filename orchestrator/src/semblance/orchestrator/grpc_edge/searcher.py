@@ -16,6 +16,7 @@ from semblance.orchestrator.schema import Schema
 from semblance.orchestrator.shadow import Shadows
 from semblance.orchestrator.spans import stages
 from semblance.orchestrator.statistics import Statistics
+from semblance.orchestrator.suspects import Suspects
 
 # Below what a message may have (`server.MAX_MESSAGE_BYTES`), which gRPC would refuse in words of its own.
 MAX_ANSWER_BYTES = 60 * 2**20
@@ -32,6 +33,7 @@ class Searcher:
         statistics: Statistics,
         check_needs: Callable[[], None],
         shadows: Shadows,
+        suspects: Suspects,
     ) -> None:
         """`check_needs` raises DependencyUnavailable where a search would fail at one of its steps."""
         self.statistics = statistics
@@ -40,6 +42,7 @@ class Searcher:
         self._admission = admission
         self._schema = schema
         self._shadows = shadows
+        self._suspects = suspects
 
     async def search(
         self, query: Query, caller: str, deadline: Deadline, encode: Callable[[Answer], Response]
@@ -90,4 +93,5 @@ class Searcher:
         self.statistics.add_answered(stopwatch)
         if not query.release_id:
             self._shadows.offer(query, served, answer, seconds)
+            self._suspects.offer(query, caller, answer)
         return response

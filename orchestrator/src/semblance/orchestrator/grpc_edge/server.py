@@ -13,6 +13,7 @@ from semblance.orchestrator.grpc_edge.access import Access
 from semblance.orchestrator.grpc_edge.boundary import ErrorBoundary
 from semblance.orchestrator.grpc_edge.callers import Callers
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
+from semblance.orchestrator.grpc_edge.feedback_service import FeedbackService
 from semblance.orchestrator.grpc_edge.health import OVERALL, Health
 from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
@@ -20,16 +21,26 @@ from semblance.orchestrator.grpc_edge.requests import Requests
 from semblance.orchestrator.grpc_edge.search_service import SearchService
 from semblance.orchestrator.grpc_edge.stream import Streams
 from semblance.orchestrator.grpc_edge.tls import Tls
-from semblance.v1 import catalog_pb2, catalog_pb2_grpc, release_pb2, release_pb2_grpc, search_pb2, search_pb2_grpc
+from semblance.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    feedback_pb2,
+    feedback_pb2_grpc,
+    release_pb2,
+    release_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
 
 DESCRIPTORS = [
     search_pb2.DESCRIPTOR.services_by_name["SearchService"],
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+    feedback_pb2.DESCRIPTOR.services_by_name["FeedbackService"],
     release_pb2.DESCRIPTOR.services_by_name["ReleaseService"],
     service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
 ]
 SERVICES = tuple(service.full_name for service in DESCRIPTORS)
-SEARCH_SERVICE, CATALOG_SERVICE, RELEASE_SERVICE, INFERENCE_SERVICE = SERVICES
+SEARCH_SERVICE, CATALOG_SERVICE, FEEDBACK_SERVICE, RELEASE_SERVICE, INFERENCE_SERVICE = SERVICES
 METHODS = [f"/{service.full_name}/{method.name}" for service in DESCRIPTORS for method in service.methods]
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -70,6 +81,7 @@ class Server:
         search: SearchService,
         inference: InferenceService,
         catalog: CatalogService,
+        feedback: FeedbackService,
         releases: ReleaseService,
         health: Health,
         streams: Streams,
@@ -89,6 +101,7 @@ class Server:
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, self._server)
+        feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback, self._server)
         release_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, self._server)
         for server in (self._server, self._probed):
             health_pb2_grpc.add_HealthServicer_to_server(health, server)

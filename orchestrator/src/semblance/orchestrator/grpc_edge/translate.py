@@ -11,7 +11,7 @@ from itertools import zip_longest
 from google.protobuf.duration_pb2 import Duration
 
 from semblance.orchestrator.box import Box
-from semblance.orchestrator.catalog import Outcome
+from semblance.orchestrator.catalog import MAX_IMAGES, Outcome
 from semblance.orchestrator.detect import DEFAULT_MIN_SCORE
 from semblance.orchestrator.errors import InvalidArgument, InvalidFilter
 from semblance.orchestrator.filter import ATTRIBUTE_NAME, ITEM_ID, All, Any, Comparison, Filter, Not, Operator
@@ -19,7 +19,7 @@ from semblance.orchestrator.item import Attributes, Item, ItemDraft, Value
 from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.pipeline import Answer, Objects, Query, Region, Selection
 from semblance.orchestrator.ports import Neighbour
-from semblance.v1 import catalog_pb2, item_pb2, measure_pb2, search_pb2
+from semblance.v1 import catalog_pb2, feedback_pb2, item_pb2, measure_pb2, search_pb2
 
 # It is part of a collection's name, in which Milvus takes letters, digits and underscores alone.
 RELEASE_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -29,7 +29,6 @@ MAX_BOXES = 100
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 MAX_ITEM_ID = 256
-MAX_IMAGES = 64
 MAX_ATTRIBUTES = 64
 MAX_STRING = 4096
 # Of all attributes of an item as JSON, in UTF-8: a JSON field of Milvus holds 65,536.
@@ -196,7 +195,7 @@ def _draft_attributes(item: item_pb2.Item) -> Attributes:
     return attributes
 
 
-def page_size(request: catalog_pb2.ListRequest) -> int:
+def page_size(request: catalog_pb2.ListRequest | feedback_pb2.ListFeedbackRequest) -> int:
     size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE_SIZE
     if not 1 <= size <= MAX_PAGE_SIZE:
         raise InvalidArgument(f"page_size is {size}, and must be 1 to {MAX_PAGE_SIZE}")

@@ -13,8 +13,10 @@ from semblance.orchestrator.ports import ModelServer
 from semblance.orchestrator.release import LIVE, Registered
 from semblance.orchestrator.shadow import Shadows
 from semblance.orchestrator.statistics import EDGES, Statistics, Total
+from semblance.orchestrator.suspects import Suspects
 from semblance.orchestrator.threads import Threads
 from semblance.orchestrator.traffic import Traffic
+from semblance.orchestrator.verdicts import Verdicts
 
 PREFIX = "semblance"
 
@@ -36,6 +38,8 @@ class Sources:
     servers: Mapping[str, ModelServer]
     threads: Threads
     shadows: Shadows
+    verdicts: Verdicts
+    suspects: Suspects
     backlog: Backlog
     health: Callable[[], Mapping[str, bool]]
     releases: Callable[[], Iterable[Registered]]
@@ -48,6 +52,7 @@ def families(sources: Sources) -> Iterator[Metric]:
     yield from _admission(sources.admission)
     yield from _parts(sources)
     yield from _releases(sources)
+    yield from _feedback(sources)
 
 
 def _requests(statistics: Statistics) -> Iterator[Metric]:
@@ -176,6 +181,21 @@ def _releases(sources: Sources) -> Iterator[Metric]:
         sources.shadows.copies.copy().items(),
     )
     yield _gauge("keeper", "Whether this process keeps models, collections and builds.", [], [((), sources.keeps())])
+
+
+def _feedback(sources: Sources) -> Iterator[Metric]:
+    yield _counter(
+        "verdicts",
+        "Verdicts that were given; one that is given again is not counted.",
+        ["kind"],
+        [((kind,), count) for kind, count in sources.verdicts.given.copy().items()],
+    )
+    yield _counter(
+        "suspects",
+        "Suspicious answers that were sampled, and what became of them; dropped for want of room.",
+        ["outcome"],
+        [((outcome,), count) for outcome, count in sources.suspects.outcomes.copy().items()],
+    )
 
 
 def _described(each: Registered) -> tuple[str, ...]:

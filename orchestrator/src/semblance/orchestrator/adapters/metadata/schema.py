@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -167,4 +168,39 @@ observations = Table(
     Column("release_id", String(64), primary_key=True),
     Column("observer", String(256), primary_key=True),
     Column("observed", JSON, nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("feedback_id", ItemId, primary_key=True),
+    # What is said of which answer, by whom: it tells the same feedback from another one under the same id.
+    Column("content", String(64), nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("given_at", UtcDateTime, nullable=False),
+    Column("release_id", String(64), nullable=False),
+    Column("image_id", String(64), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("verdict", JSON, nullable=False),
+    Column("answered", JSON(none_as_null=True), nullable=True),
+    Column("class_name", Text, nullable=False),
+    Column("success", Boolean, nullable=True),
+    Column("sharpness", Float, nullable=False),
+    Column("light", Float, nullable=False),
+    Column("size", Float, nullable=False),
+    Column("reference_id", String(64), nullable=True),
+    Index("feedback_by_time", "given_at", "feedback_id"),
+    Index("feedback_by_image", "image_id", "feedback_id"),
+    Index("feedback_by_caller", "caller"),
+)
+
+# Photos of feedback that was deleted; each is removed later, unless something refers to it by then.
+discarded_images = Table(
+    "discarded_images",
+    metadata,
+    Column("image_id", String(64), primary_key=True),
+    Column("discarded_at", UtcDateTime, nullable=False),
+    Index("discarded_by_time", "discarded_at"),
 )

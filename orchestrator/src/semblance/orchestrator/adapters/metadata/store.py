@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, union, update
 
 from semblance.orchestrator.adapters.metadata import settlement
 from semblance.orchestrator.adapters.metadata.database import Database
-from semblance.orchestrator.adapters.metadata.page_token import item_id_of, token_after
+from semblance.orchestrator.adapters.metadata.page_token import key_of, token_after
 from semblance.orchestrator.adapters.metadata.rows import (
     check_text,
     check_value,
@@ -20,6 +20,7 @@ from semblance.orchestrator.adapters.metadata.rows import (
 )
 from semblance.orchestrator.adapters.metadata.schema import (
     attribute_types,
+    feedback,
     images,
     indexed,
     items,
@@ -133,7 +134,7 @@ class SqlMetadataStore:
         return CatalogSize(*map(int, counts))
 
     async def list(self, collection: str, page_size: int, page_token: str) -> Page:
-        found = await self.items_after(collection, item_id_of(page_token) if page_token else "", page_size + 1)
+        found = await self.items_after(collection, key_of(page_token) if page_token else "", page_size + 1)
         more = len(found) > page_size
         return Page(tuple(found[:page_size]), token_after(found[page_size - 1].item_id) if more else "")
 
@@ -144,7 +145,12 @@ class SqlMetadataStore:
 
     async def image_ids(self, shard: str) -> frozenset[str]:
         # Hexadecimal digits are below g.
-        query = select(images.c.image_id).where(images.c.image_id.between(shard, f"{shard}g")).distinct()
+        query = union(
+            *(
+                select(table.c.image_id).where(table.c.image_id.between(shard, f"{shard}g"))
+                for table in (images, feedback)
+            )
+        )
         return frozenset(await self._database.run(lambda connection: connection.execute(query).scalars().all()))
 
     async def attribute_types(self) -> Mapping[str, AttributeType]:

@@ -1,0 +1,57 @@
+"""New reference images: the object of a confirmed query becomes an image of the item that it is."""
+
+import cv2
+
+from semblance.orchestrator.box import Box
+from semblance.orchestrator.catalog import Catalog, Outcome
+from semblance.orchestrator.crop import cut
+from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.decode import ImageLimits, decode
+from semblance.orchestrator.errors import WrongState
+from semblance.orchestrator.ports import FeedbackStore, ImageStore
+from semblance.orchestrator.release import Release
+from semblance.orchestrator.threads import Threads
+
+# The same bytes for the same crop, so that what a killed call put is known when it is done again; PNG keeps all of the
+# photo's detail, and compression 6 is libpng's own default.
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+
+
+class References:
+    def __init__(
+        self, feedback: FeedbackStore, images: ImageStore, catalog: Catalog, threads: Threads, limits: ImageLimits
+    ) -> None:
+        self._feedback = feedback
+        self._images = images
+        self._catalog = catalog
+        self._threads = threads
+        self._limits = limits
+
+    async def add(self, feedback_id: str, release: Release, deadline: Deadline) -> tuple[str, str, bool]:
+        """Puts the crop into the catalogue, and returns the item's id, the image's, and whether it was added now.
+
+        What was added once is not added again, even where somebody has taken it out of the item since.
+        Raises NotFound where there is no such feedback, photo or item, WrongState where it confirms no item or the item
+        has no room, and as `Catalog.put` does.
+        """
+        feedback = await self._feedback.get(feedback_id)
+        if not feedback.true_item:
+            raise WrongState(
+                f"feedback {feedback_id!r} does not say which item the object is; only the verdicts right, item, and "
+                "missed with an item do"
+            )
+        if feedback.reference_id:
+            return feedback.true_item, feedback.reference_id, False
+        photo = await self._images.read(feedback.image_id)
+        picture = await self._threads.run(self._crop, photo, feedback.true_box)
+        image_id, outcome = await self._catalog.add_image(feedback.true_item, picture, release, deadline)
+        await self._feedback.set_reference(feedback_id, image_id)
+        return feedback.true_item, image_id, outcome is not Outcome.UNCHANGED
+
+    def _crop(self, data: bytes, box: Box | None) -> bytes:
+        """A PNG file."""
+        photo = decode(data, self._limits)
+        pixels = cut(photo, box or Box.whole(photo.width, photo.height))
+        written, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), PNG)
+        assert written
+        return encoded.tobytes()
