@@ -30,6 +30,21 @@ from semblance.client._errors import (
     UnavailableError,
     WrongStateError,
 )
+from semblance.client._feedback import AsyncVerdicts, Verdicts
+from semblance.client._feedback_types import (
+    AddedReference,
+    AnsweredObject,
+    ExportedFeedback,
+    Feedback,
+    FeedbackGroup,
+    FeedbackKind,
+    FeedbackReport,
+    Given,
+    PhotoCondition,
+    RankedItem,
+    StoredImage,
+    Verdict,
+)
 from semblance.client._filters import Attribute, Filter, field
 from semblance.client._release_types import (
     Canary,
@@ -68,8 +83,11 @@ from semblance.client._types import (
 )
 
 __all__ = [
+    "AddedReference",
+    "AnsweredObject",
     "AsyncClient",
     "AsyncReleases",
+    "AsyncVerdicts",
     "Attribute",
     "Box",
     "Canary",
@@ -80,10 +98,16 @@ __all__ = [
     "Counts",
     "DeadlineExceededError",
     "Evaluation",
+    "ExportedFeedback",
+    "Feedback",
+    "FeedbackGroup",
+    "FeedbackKind",
+    "FeedbackReport",
     "Figure",
     "Filter",
     "Finding",
     "ForbiddenError",
+    "Given",
     "Hit",
     "ImageInput",
     "IndexParameters",
@@ -102,6 +126,8 @@ __all__ = [
     "Objects",
     "Outcome",
     "OverloadedError",
+    "PhotoCondition",
+    "RankedItem",
     "Release",
     "ReleaseModel",
     "ReleasePlan",
@@ -115,11 +141,14 @@ __all__ = [
     "SearchResult",
     "SemblanceError",
     "Source",
+    "StoredImage",
     "Switch",
     "Timings",
     "Tls",
     "UnauthenticatedError",
     "UnavailableError",
+    "Verdict",
+    "Verdicts",
     "WrongStateError",
     "field",
 ]

@@ -14,6 +14,7 @@ from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, IN_FLIGHT, O
 from semblance.client._client import LIST_PAGE, put_protocol, search_protocol
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import exchange_async
+from semblance.client._feedback import AsyncVerdicts
 from semblance.client._filters import Filter
 from semblance.client._releases import AsyncReleases, release_options
 from semblance.client._types import (
@@ -54,6 +55,7 @@ class AsyncClient:
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         self.releases = AsyncReleases(self._channel, release_options(timeout, self._call), target)
+        self.feedback = AsyncVerdicts(self._channel, self._call, target)
 
     async def __aenter__(self) -> Self:
         return self

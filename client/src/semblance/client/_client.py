@@ -24,6 +24,7 @@ from semblance.client._channel import (
 )
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import Protocol, exchange
+from semblance.client._feedback import Verdicts
 from semblance.client._filters import Filter
 from semblance.client._releases import Releases, release_options
 from semblance.client._types import (
@@ -98,6 +99,7 @@ class Client:
 
     Attributes:
         releases: which models and which index serve; for an operator.
+        feedback: verdicts about answers.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Client:
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         self.releases = Releases(self._channel, release_options(timeout, self._call), target)
+        self.feedback = Verdicts(self._channel, self._call, target)
 
     def __enter__(self) -> Self:
         return self

@@ -74,7 +74,7 @@ _MEASURES: dict[Measure, measure_pb2.Measure.ValueType] = {
 _OPERATORS: dict[Operator, item_pb2.Comparison.Operator.ValueType] = {
     operator: item_pb2.Comparison.Operator.Value(operator.name) for operator in Operator
 }
-_SOURCES: dict[int, Source] = {search_pb2.ObjectHits.Source.Value(source.name): source for source in Source}
+SOURCES: dict[int, Source] = {search_pb2.ObjectHits.Source.Value(source.name): source for source in Source}
 _OUTCOMES: dict[int, Outcome] = {catalog_pb2.PutResponse.Outcome.Value(outcome.name): outcome for outcome in Outcome}
 
 
@@ -111,7 +111,7 @@ def search_message(
     options = search_pb2.SearchOptions(
         filter=None if request.filter is None else filter_message(request.filter),
         objects=search_pb2.SearchOptions.OBJECTS_UNSPECIFIED if request.boxes else _OBJECTS[request.objects],
-        boxes=map(_box_message, request.boxes),
+        boxes=map(box_message, request.boxes),
     )
     for name, expected in _OPTIONS.items():
         value = getattr(request, name)
@@ -119,7 +119,7 @@ def search_message(
             with sendable(name, value, expected):
                 setattr(options, name, value)
     options.measure = measure_value(request.measure, "measure")
-    [image] = _fitting([image_bytes(request.image)])
+    [image] = fitting([image_bytes(request.image)])
     return search_pb2.SearchRequest(request_id=request_id, image=image, options=options, timeout=_duration(timeout))
 
 
@@ -156,7 +156,7 @@ def put_message(new: NewItem, timeout: float | None = None) -> catalog_pb2.PutRe
             attribute = item.attributes[name]
         with sendable(f"attribute {name}", value, _VALUE):
             attribute.CopyFrom(value_message(value))
-    item.images.extend(item_pb2.ItemImage(data=data) for data in _fitting([image_bytes(image) for image in new.images]))
+    item.images.extend(item_pb2.ItemImage(data=data) for data in fitting([image_bytes(image) for image in new.images]))
     return catalog_pb2.PutRequest(item=item, timeout=_duration(timeout))
 
 
@@ -263,7 +263,7 @@ def counts(message: catalog_pb2.CountResponse) -> Counts:
     return Counts(message.items, message.images, message.vectors)
 
 
-def _fitting(images: list[bytes]) -> list[bytes]:
+def fitting(images: list[bytes]) -> list[bytes]:
     """The images, if a message can carry them: the rest of it is given a MiB."""
     total, limit = sum(map(len, images)), MAX_MESSAGE_BYTES - 2**20
     if total > limit:
@@ -288,7 +288,7 @@ def _filter_list(nodes: Iterable[Filter], depth: int) -> item_pb2.FilterList:
     return item_pb2.FilterList(filters=(filter_message(node, depth) for node in nodes))
 
 
-def _box_message(box: Box) -> item_pb2.Box:
+def box_message(box: Box) -> item_pb2.Box:
     with sendable("a box", box, "a Box of four numbers"):
         return item_pb2.Box(x1=box.x1, y1=box.y1, x2=box.x2, y2=box.y2)
 
@@ -303,22 +303,22 @@ def _duration(seconds: float | None) -> Duration | None:
 
 
 def _object_hits(message: search_pb2.ObjectHits) -> ObjectHits:
-    source = _SOURCES[message.source]
+    source = SOURCES[message.source]
     detected = source is Source.DETECTED
     return ObjectHits(
         source=source,
-        box=_box(message.box),
+        box=box(message.box),
         score=message.score if detected else None,
         class_name=message.class_name if detected else None,
         hits=tuple(
-            Hit(hit.item_id, hit.similarity, hit.image_id, _box(hit.box), _attributes(hit.attributes))
+            Hit(hit.item_id, hit.similarity, hit.image_id, box(hit.box), _attributes(hit.attributes))
             for hit in message.hits
         ),
         embedding=tuple(message.embedding) or None,
     )
 
 
-def _box(message: item_pb2.Box) -> Box:
+def box(message: item_pb2.Box) -> Box:
     return Box(message.x1, message.y1, message.x2, message.y2)
 
 

@@ -27,7 +27,7 @@ from semblance.v1 import item_pb2 as semblance_dot_v1_dot_item__pb2
 from semblance.v1 import search_pb2 as semblance_dot_v1_dot_search__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsemblance/v1/feedback.proto\x12\x0csemblance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17semblance/v1/item.proto\x1a\x19semblance/v1/search.proto\"d\n\x07Verdict\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.semblance.v1.FeedbackKind\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x1e\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x11.semblance.v1.Box\"\xbb\x01\n\x13GiveFeedbackRequest\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0f\n\x05image\x18\x03 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x04 \x01(\tH\x00\x12(\n\x06object\x18\x05 \x01(\x0b\x32\x18.semblance.v1.ObjectHits\x12&\n\x07verdict\x18\x06 \x01(\x0b\x32\x15.semblance.v1.VerdictB\x07\n\x05photo\"<\n\x14GiveFeedbackResponse\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"1\n\nRankedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\xfb\x02\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12,\n\x08given_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x10\n\x08image_id\x18\x05 \x01(\t\x12\x13\n\x0bimage_width\x18\x06 \x01(\r\x12\x14\n\x0cimage_height\x18\x07 \x01(\r\x12(\n\x04kind\x18\x08 \x01(\x0e\x32\x1a.semblance.v1.FeedbackKind\x12\x0f\n\x07item_id\x18\t \x01(\t\x12\x1e\n\x03\x62ox\x18\n \x01(\x0b\x32\x11.semblance.v1.Box\x12,\n\x06object\x18\x0b \x01(\x0b\x32\x1c.semblance.v1.AnsweredObject\x12/\n\tcondition\x18\x0c \x01(\x0b\x32\x1c.semblance.v1.PhotoCondition\x12\x14\n\x0creference_id\x18\r \x01(\t\"\xac\x01\n\x0e\x41nsweredObject\x12/\n\x06source\x18\x01 \x01(\x0e\x32\x1f.semblance.v1.ObjectHits.Source\x12\x1e\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x11.semblance.v1.Box\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x12\n\nclass_name\x18\x04 \x01(\t\x12&\n\x04hits\x18\x05 \x03(\x0b\x32\x18.semblance.v1.RankedItem\"@\n\x0ePhotoCondition\x12\x11\n\tsharpness\x18\x01 \x01(\x02\x12\r\n\x05light\x18\x02 \x01(\x02\x12\x0c\n\x04size\x18\x03 \x01(\x02\"\\\n\x0e\x46\x65\x65\x64\x62\x61\x63kChoice\x12)\n\x05kinds\x18\x01 \x03(\x0e\x32\x1a.semblance.v1.FeedbackKind\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x03 \x01(\t\"}\n\x13ListFeedbackRequest\x12,\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x1c.semblance.v1.FeedbackChoice\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\tB\x0c\n\n_page_size\"Y\n\x14ListFeedbackResponse\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x16.semblance.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x15\x46\x65\x65\x64\x62\x61\x63kReportRequest\x12,\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x1c.semblance.v1.FeedbackChoice\"=\n\x0e\x46\x65\x65\x64\x62\x61\x63kReport\x12+\n\x06groups\x18\x01 \x03(\x0b\x32\x1b.semblance.v1.FeedbackGroup\"\xb6\x02\n\rFeedbackGroup\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07meaning\x18\x03 \x01(\t\x12\x10\n\x08verdicts\x18\x04 \x01(\x04\x12\x0e\n\x06judged\x18\x05 \x01(\x04\x12\r\n\x05right\x18\x06 \x01(\x04\x12\x11\n\x04rate\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x15\n\x08rate_low\x18\x08 \x01(\x02H\x01\x88\x01\x01\x12\x16\n\trate_high\x18\t \x01(\x02H\x02\x88\x01\x01\x12\x35\n\x05kinds\x18\n \x03(\x0b\x32&.semblance.v1.FeedbackGroup.KindsEntry\x1a,\n\nKindsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x42\x07\n\x05_rateB\x0b\n\t_rate_lowB\x0c\n\n_rate_high\"E\n\x15\x45xportFeedbackRequest\x12,\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x1c.semblance.v1.FeedbackChoice\"K\n\x10\x45xportedFeedback\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x16.semblance.v1.Feedback\x12\r\n\x05image\x18\x02 \x01(\x0c\"=\n\x15\x44\x65leteFeedbackRequest\x12\x14\n\x0c\x66\x65\x65\x64\x62\x61\x63k_ids\x18\x01 \x03(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\")\n\x16\x44\x65leteFeedbackResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x04\"*\n\x13\x41\x64\x64ReferenceRequest\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\"H\n\x14\x41\x64\x64ReferenceResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x08*\x9f\x01\n\x0c\x46\x65\x65\x64\x62\x61\x63kKind\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_KIND_UNSPECIFIED\x10\x00\x12\t\n\x05RIGHT\x10\x01\x12\t\n\x05WRONG\x10\x02\x12\x08\n\x04ITEM\x10\x03\x12\x07\n\x03\x42OX\x10\x04\x12\n\n\x06MISSED\x10\x05\x12\x14\n\x10NOTHING_DETECTED\x10\x10\x12\x12\n\x0eLOW_SIMILARITY\x10\x11\x12\x11\n\rNARROW_MARGIN\x10\x12\x32\xf9\x03\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12M\n\x04Give\x12!.semblance.v1.GiveFeedbackRequest\x1a\".semblance.v1.GiveFeedbackResponse\x12M\n\x04List\x12!.semblance.v1.ListFeedbackRequest\x1a\".semblance.v1.ListFeedbackResponse\x12K\n\x06Report\x12#.semblance.v1.FeedbackReportRequest\x1a\x1c.semblance.v1.FeedbackReport\x12O\n\x06\x45xport\x12#.semblance.v1.ExportFeedbackRequest\x1a\x1e.semblance.v1.ExportedFeedback0\x01\x12S\n\x06\x44\x65lete\x12#.semblance.v1.DeleteFeedbackRequest\x1a$.semblance.v1.DeleteFeedbackResponse\x12U\n\x0c\x41\x64\x64Reference\x12!.semblance.v1.AddReferenceRequest\x1a\".semblance.v1.AddReferenceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsemblance/v1/feedback.proto\x12\x0csemblance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17semblance/v1/item.proto\x1a\x19semblance/v1/search.proto\"d\n\x07Verdict\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.semblance.v1.FeedbackKind\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x1e\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x11.semblance.v1.Box\"\xbb\x01\n\x13GiveFeedbackRequest\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0f\n\x05image\x18\x03 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x04 \x01(\tH\x00\x12(\n\x06object\x18\x05 \x01(\x0b\x32\x18.semblance.v1.ObjectHits\x12&\n\x07verdict\x18\x06 \x01(\x0b\x32\x15.semblance.v1.VerdictB\x07\n\x05photo\"<\n\x14GiveFeedbackResponse\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"1\n\nRankedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\x9d\x03\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12,\n\x08given_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x10\n\x08image_id\x18\x05 \x01(\t\x12\x13\n\x0bimage_width\x18\x06 \x01(\r\x12\x14\n\x0cimage_height\x18\x07 \x01(\r\x12(\n\x04kind\x18\x08 \x01(\x0e\x32\x1a.semblance.v1.FeedbackKind\x12\x0f\n\x07item_id\x18\t \x01(\t\x12\x1e\n\x03\x62ox\x18\n \x01(\x0b\x32\x11.semblance.v1.Box\x12,\n\x06object\x18\x0b \x01(\x0b\x32\x1c.semblance.v1.AnsweredObject\x12/\n\tcondition\x18\x0c \x01(\x0b\x32\x1c.semblance.v1.PhotoCondition\x12\x14\n\x0creference_id\x18\r \x01(\t\x12\x14\n\x07success\x18\x0e \x01(\x08H\x00\x88\x01\x01\x42\n\n\x08_success\"\xac\x01\n\x0e\x41nsweredObject\x12/\n\x06source\x18\x01 \x01(\x0e\x32\x1f.semblance.v1.ObjectHits.Source\x12\x1e\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x11.semblance.v1.Box\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x12\n\nclass_name\x18\x04 \x01(\t\x12&\n\x04hits\x18\x05 \x03(\x0b\x32\x18.semblance.v1.RankedItem\"@\n\x0ePhotoCondition\x12\x11\n\tsharpness\x18\x01 \x01(\x02\x12\r\n\x05light\x18\x02 \x01(\x02\x12\x0c\n\x04size\x18\x03 \x01(\x02\"\\\n\x0e\x46\x65\x65\x64\x62\x61\x63kChoice\x12)\n\x05kinds\x18\x01 \x03(\x0e\x32\x1a.semblance.v1.FeedbackKind\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x03 \x01(\t\"}\n\x13ListFeedbackRequest\x12,\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x1c.semblance.v1.FeedbackChoice\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\tB\x0c\n\n_page_size\"Y\n\x14ListFeedbackResponse\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x16.semblance.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x15\x46\x65\x65\x64\x62\x61\x63kReportRequest\x12,\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x1c.semblance.v1.FeedbackChoice\"=\n\x0e\x46\x65\x65\x64\x62\x61\x63kReport\x12+\n\x06groups\x18\x01 \x03(\x0b\x32\x1b.semblance.v1.FeedbackGroup\"\xb6\x02\n\rFeedbackGroup\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07meaning\x18\x03 \x01(\t\x12\x10\n\x08verdicts\x18\x04 \x01(\x04\x12\x0e\n\x06judged\x18\x05 \x01(\x04\x12\r\n\x05right\x18\x06 \x01(\x04\x12\x11\n\x04rate\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x15\n\x08rate_low\x18\x08 \x01(\x02H\x01\x88\x01\x01\x12\x16\n\trate_high\x18\t \x01(\x02H\x02\x88\x01\x01\x12\x35\n\x05kinds\x18\n \x03(\x0b\x32&.semblance.v1.FeedbackGroup.KindsEntry\x1a,\n\nKindsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x42\x07\n\x05_rateB\x0b\n\t_rate_lowB\x0c\n\n_rate_high\"E\n\x15\x45xportFeedbackRequest\x12,\n\x06\x63hoice\x18\x01 \x01(\x0b\x32\x1c.semblance.v1.FeedbackChoice\"K\n\x10\x45xportedFeedback\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x16.semblance.v1.Feedback\x12\r\n\x05image\x18\x02 \x01(\x0c\"=\n\x15\x44\x65leteFeedbackRequest\x12\x14\n\x0c\x66\x65\x65\x64\x62\x61\x63k_ids\x18\x01 \x03(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\")\n\x16\x44\x65leteFeedbackResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x04\"*\n\x13\x41\x64\x64ReferenceRequest\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\"H\n\x14\x41\x64\x64ReferenceResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x10\n\x08image_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x08*\x9f\x01\n\x0c\x46\x65\x65\x64\x62\x61\x63kKind\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_KIND_UNSPECIFIED\x10\x00\x12\t\n\x05RIGHT\x10\x01\x12\t\n\x05WRONG\x10\x02\x12\x08\n\x04ITEM\x10\x03\x12\x07\n\x03\x42OX\x10\x04\x12\n\n\x06MISSED\x10\x05\x12\x14\n\x10NOTHING_DETECTED\x10\x10\x12\x12\n\x0eLOW_SIMILARITY\x10\x11\x12\x11\n\rNARROW_MARGIN\x10\x12\x32\xf9\x03\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12M\n\x04Give\x12!.semblance.v1.GiveFeedbackRequest\x1a\".semblance.v1.GiveFeedbackResponse\x12M\n\x04List\x12!.semblance.v1.ListFeedbackRequest\x1a\".semblance.v1.ListFeedbackResponse\x12K\n\x06Report\x12#.semblance.v1.FeedbackReportRequest\x1a\x1c.semblance.v1.FeedbackReport\x12O\n\x06\x45xport\x12#.semblance.v1.ExportFeedbackRequest\x1a\x1e.semblance.v1.ExportedFeedback0\x01\x12S\n\x06\x44\x65lete\x12#.semblance.v1.DeleteFeedbackRequest\x1a$.semblance.v1.DeleteFeedbackResponse\x12U\n\x0c\x41\x64\x64Reference\x12!.semblance.v1.AddReferenceRequest\x1a\".semblance.v1.AddReferenceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FEEDBACKGROUP_KINDSENTRY']._loaded_options = None
   _globals['_FEEDBACKGROUP_KINDSENTRY']._serialized_options = b'8\001'
-  _globals['_FEEDBACKKIND']._serialized_start=2290
-  _globals['_FEEDBACKKIND']._serialized_end=2449
+  _globals['_FEEDBACKKIND']._serialized_start=2324
+  _globals['_FEEDBACKKIND']._serialized_end=2483
   _globals['_VERDICT']._serialized_start=130
   _globals['_VERDICT']._serialized_end=230
   _globals['_GIVEFEEDBACKREQUEST']._serialized_start=233
@@ -47,37 +47,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RANKEDITEM']._serialized_start=484
   _globals['_RANKEDITEM']._serialized_end=533
   _globals['_FEEDBACK']._serialized_start=536
-  _globals['_FEEDBACK']._serialized_end=915
-  _globals['_ANSWEREDOBJECT']._serialized_start=918
-  _globals['_ANSWEREDOBJECT']._serialized_end=1090
-  _globals['_PHOTOCONDITION']._serialized_start=1092
-  _globals['_PHOTOCONDITION']._serialized_end=1156
-  _globals['_FEEDBACKCHOICE']._serialized_start=1158
-  _globals['_FEEDBACKCHOICE']._serialized_end=1250
-  _globals['_LISTFEEDBACKREQUEST']._serialized_start=1252
-  _globals['_LISTFEEDBACKREQUEST']._serialized_end=1377
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=1379
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=1468
-  _globals['_FEEDBACKREPORTREQUEST']._serialized_start=1470
-  _globals['_FEEDBACKREPORTREQUEST']._serialized_end=1539
-  _globals['_FEEDBACKREPORT']._serialized_start=1541
-  _globals['_FEEDBACKREPORT']._serialized_end=1602
-  _globals['_FEEDBACKGROUP']._serialized_start=1605
-  _globals['_FEEDBACKGROUP']._serialized_end=1915
-  _globals['_FEEDBACKGROUP_KINDSENTRY']._serialized_start=1835
-  _globals['_FEEDBACKGROUP_KINDSENTRY']._serialized_end=1879
-  _globals['_EXPORTFEEDBACKREQUEST']._serialized_start=1917
-  _globals['_EXPORTFEEDBACKREQUEST']._serialized_end=1986
-  _globals['_EXPORTEDFEEDBACK']._serialized_start=1988
-  _globals['_EXPORTEDFEEDBACK']._serialized_end=2063
-  _globals['_DELETEFEEDBACKREQUEST']._serialized_start=2065
-  _globals['_DELETEFEEDBACKREQUEST']._serialized_end=2126
-  _globals['_DELETEFEEDBACKRESPONSE']._serialized_start=2128
-  _globals['_DELETEFEEDBACKRESPONSE']._serialized_end=2169
-  _globals['_ADDREFERENCEREQUEST']._serialized_start=2171
-  _globals['_ADDREFERENCEREQUEST']._serialized_end=2213
-  _globals['_ADDREFERENCERESPONSE']._serialized_start=2215
-  _globals['_ADDREFERENCERESPONSE']._serialized_end=2287
-  _globals['_FEEDBACKSERVICE']._serialized_start=2452
-  _globals['_FEEDBACKSERVICE']._serialized_end=2957
+  _globals['_FEEDBACK']._serialized_end=949
+  _globals['_ANSWEREDOBJECT']._serialized_start=952
+  _globals['_ANSWEREDOBJECT']._serialized_end=1124
+  _globals['_PHOTOCONDITION']._serialized_start=1126
+  _globals['_PHOTOCONDITION']._serialized_end=1190
+  _globals['_FEEDBACKCHOICE']._serialized_start=1192
+  _globals['_FEEDBACKCHOICE']._serialized_end=1284
+  _globals['_LISTFEEDBACKREQUEST']._serialized_start=1286
+  _globals['_LISTFEEDBACKREQUEST']._serialized_end=1411
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=1413
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=1502
+  _globals['_FEEDBACKREPORTREQUEST']._serialized_start=1504
+  _globals['_FEEDBACKREPORTREQUEST']._serialized_end=1573
+  _globals['_FEEDBACKREPORT']._serialized_start=1575
+  _globals['_FEEDBACKREPORT']._serialized_end=1636
+  _globals['_FEEDBACKGROUP']._serialized_start=1639
+  _globals['_FEEDBACKGROUP']._serialized_end=1949
+  _globals['_FEEDBACKGROUP_KINDSENTRY']._serialized_start=1869
+  _globals['_FEEDBACKGROUP_KINDSENTRY']._serialized_end=1913
+  _globals['_EXPORTFEEDBACKREQUEST']._serialized_start=1951
+  _globals['_EXPORTFEEDBACKREQUEST']._serialized_end=2020
+  _globals['_EXPORTEDFEEDBACK']._serialized_start=2022
+  _globals['_EXPORTEDFEEDBACK']._serialized_end=2097
+  _globals['_DELETEFEEDBACKREQUEST']._serialized_start=2099
+  _globals['_DELETEFEEDBACKREQUEST']._serialized_end=2160
+  _globals['_DELETEFEEDBACKRESPONSE']._serialized_start=2162
+  _globals['_DELETEFEEDBACKRESPONSE']._serialized_end=2203
+  _globals['_ADDREFERENCEREQUEST']._serialized_start=2205
+  _globals['_ADDREFERENCEREQUEST']._serialized_end=2247
+  _globals['_ADDREFERENCERESPONSE']._serialized_start=2249
+  _globals['_ADDREFERENCERESPONSE']._serialized_end=2321
+  _globals['_FEEDBACKSERVICE']._serialized_start=2486
+  _globals['_FEEDBACKSERVICE']._serialized_end=2991
 # @@protoc_insertion_point(module_scope)

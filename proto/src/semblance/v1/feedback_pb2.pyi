@@ -207,6 +207,7 @@ class Feedback(_message.Message):
     OBJECT_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
     REFERENCE_ID_FIELD_NUMBER: _builtins.int
+    SUCCESS_FIELD_NUMBER: _builtins.int
     feedback_id: _builtins.str
     caller: _builtins.str
     release: _builtins.str
@@ -218,6 +219,8 @@ class Feedback(_message.Message):
     item_id: _builtins.str
     reference_id: _builtins.str
     """The reference image that was made of it, if one was."""
+    success: _builtins.bool
+    """Whether the first hit was right; unset where that is not told."""
     @_builtins.property
     def given_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -246,12 +249,15 @@ class Feedback(_message.Message):
         object: Global___AnsweredObject | None = ...,
         condition: Global___PhotoCondition | None = ...,
         reference_id: _builtins.str = ...,
+        success: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "condition", b"condition", "given_at", b"given_at", "object", b"object"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_success", b"_success", "box", b"box", "condition", b"condition", "given_at", b"given_at", "object", b"object", "success", b"success"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "caller", b"caller", "condition", b"condition", "feedback_id", b"feedback_id", "given_at", b"given_at", "image_height", b"image_height", "image_id", b"image_id", "image_width", b"image_width", "item_id", b"item_id", "kind", b"kind", "object", b"object", "reference_id", b"reference_id", "release", b"release"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success", b"_success", "box", b"box", "caller", b"caller", "condition", b"condition", "feedback_id", b"feedback_id", "given_at", b"given_at", "image_height", b"image_height", "image_id", b"image_id", "image_width", b"image_width", "item_id", b"item_id", "kind", b"kind", "object", b"object", "reference_id", b"reference_id", "release", b"release", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__success: _TypeAlias = _typing.Literal["success"]  # noqa: Y015
+    _WhichOneofArgType__success: _TypeAlias = _typing.Literal["_success", b"_success"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__success) -> _WhichOneofReturnType__success | None: ...
 
 Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
 

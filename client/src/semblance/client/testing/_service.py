@@ -21,10 +21,33 @@ from semblance.client import _errors as errors
 from semblance.client._errors import DOMAIN, STATUS_DETAILS, RetryableError, SemblanceError
 from semblance.client._translate import MAX_MESSAGE_BYTES
 from semblance.client.testing._catalogue import Catalogue, SeenObject
-from semblance.v1 import catalog_pb2, catalog_pb2_grpc, item_pb2, search_pb2, search_pb2_grpc
+from semblance.client.testing._feedback import FeedbackBook
+from semblance.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    feedback_pb2,
+    feedback_pb2_grpc,
+    item_pb2,
+    search_pb2,
+    search_pb2_grpc,
+)
 from semblance.v1.failure_pb2 import Failure
 
-Method = Literal["Search", "SearchStream", "Put", "Get", "Delete", "Count", "List"]
+Method = Literal[
+    "Search",
+    "SearchStream",
+    "Put",
+    "Get",
+    "Delete",
+    "Count",
+    "List",
+    "GiveFeedback",
+    "ListFeedback",
+    "ReportFeedback",
+    "ExportFeedback",
+    "DeleteFeedback",
+    "AddReference",
+]
 
 _STATUS: dict[type[SemblanceError], tuple[grpc.StatusCode, str]] = {
     errors.InvalidArgumentError: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
@@ -62,6 +85,7 @@ class FakeSemblance:
     def __init__(self) -> None:
         self.received: Counter[Method] = Counter()
         self._catalogue = Catalogue()
+        self._book = FeedbackBook(self._catalogue)
         self._faults: list[_Fault] = []
         self._changed = Condition()
         self._held: list[Method | None] = []
@@ -73,6 +97,7 @@ class FakeSemblance:
         self._server = grpc.server(ThreadPoolExecutor(16, "fake-semblance"), options=limits)
         search_pb2_grpc.add_SearchServiceServicer_to_server(_Search(self), self._server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(_Catalog(self), self._server)
+        feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(_Feedback(self), self._server)
         self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -195,6 +220,53 @@ class _Catalog(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.ListResponse:
         with _status(context):
             return self._fake._admit("List").page(request)
+
+
+class _Feedback(feedback_pb2_grpc.FeedbackServiceServicer):
+    def __init__(self, fake: FakeSemblance) -> None:
+        self._fake = fake
+
+    def Give(  # noqa: N802
+        self, request: feedback_pb2.GiveFeedbackRequest, context: grpc.ServicerContext
+    ) -> feedback_pb2.GiveFeedbackResponse:
+        with _status(context):
+            self._fake._admit("GiveFeedback")
+            return self._fake._book.give(request)
+
+    def List(  # noqa: N802
+        self, request: feedback_pb2.ListFeedbackRequest, context: grpc.ServicerContext
+    ) -> feedback_pb2.ListFeedbackResponse:
+        with _status(context):
+            self._fake._admit("ListFeedback")
+            return self._fake._book.page(request)
+
+    def Report(  # noqa: N802
+        self, request: feedback_pb2.FeedbackReportRequest, context: grpc.ServicerContext
+    ) -> feedback_pb2.FeedbackReport:
+        with _status(context):
+            self._fake._admit("ReportFeedback")
+            return self._fake._book.report(request)
+
+    def Export(  # noqa: N802
+        self, request: feedback_pb2.ExportFeedbackRequest, context: grpc.ServicerContext
+    ) -> Iterator[feedback_pb2.ExportedFeedback]:
+        with _status(context):
+            self._fake._admit("ExportFeedback")
+            yield from self._fake._book.export(request)
+
+    def Delete(  # noqa: N802
+        self, request: feedback_pb2.DeleteFeedbackRequest, context: grpc.ServicerContext
+    ) -> feedback_pb2.DeleteFeedbackResponse:
+        with _status(context):
+            self._fake._admit("DeleteFeedback")
+            return self._fake._book.delete(request)
+
+    def AddReference(  # noqa: N802
+        self, request: feedback_pb2.AddReferenceRequest, context: grpc.ServicerContext
+    ) -> feedback_pb2.AddReferenceResponse:
+        with _status(context):
+            self._fake._admit("AddReference")
+            return self._fake._book.add_reference(request)
 
 
 @contextmanager

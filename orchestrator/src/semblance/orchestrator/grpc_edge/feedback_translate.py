@@ -113,6 +113,7 @@ def feedback_message(feedback: Feedback) -> feedback_pb2.Feedback:
             sharpness=feedback.condition.sharpness, light=feedback.condition.light, size=feedback.condition.size
         ),
         reference_id=feedback.reference_id,
+        success=feedback.success,
     )
     message.given_at.FromDatetime(feedback.given_at)
     return message
