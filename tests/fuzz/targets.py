@@ -19,14 +19,16 @@ from semblance.orchestrator.catalog import MAX_IMAGES
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.errors import InvalidArgument, InvalidImage
 from semblance.orchestrator.evaluation import Evaluation
+from semblance.orchestrator.feedback import MAX_HITS, VERDICTS, Kind
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, check_filter
-from semblance.orchestrator.grpc_edge import release_translate, translate
+from semblance.orchestrator.grpc_edge import feedback_translate, release_translate, translate
 from semblance.orchestrator.grpc_edge.kserve import tensors
 from semblance.orchestrator.grpc_edge.status import MAX_MESSAGE_BYTES, fault
 from semblance.orchestrator.item import AttributeType, Value
 from semblance.orchestrator.measure import METRICS, Measure
 from semblance.orchestrator.requirement import parse_requirements
 from semblance.v1.catalog_pb2 import ListRequest, PutRequest
+from semblance.v1.feedback_pb2 import DeleteFeedbackRequest, FeedbackChoice, GiveFeedbackRequest
 from semblance.v1.release_pb2 import (
     ActivateReleaseRequest,
     CanaryRequest,
@@ -157,6 +159,36 @@ def _activated(data: bytes) -> None:
     assert not any(math.isnan(each.bound) for each in requirements)
 
 
+def feedback(data: bytes) -> None:
+    """The same bytes as what gives, chooses and deletes feedback."""
+    for check in (_given, _chosen, _deleted):
+        try:
+            check(data)
+        except DecodeError:
+            continue
+        except InvalidArgument as error:
+            _is_for_a_caller(error)
+
+
+def _given(data: bytes) -> None:
+    draft = feedback_translate.draft(GiveFeedbackRequest.FromString(data), "somebody")
+    assert draft.verdict.kind in VERDICTS
+    assert (draft.answered is None) is (draft.verdict.kind is Kind.MISSED)
+    assert draft.answered is None or len(draft.answered.hits) <= MAX_HITS
+    for box in (draft.verdict.box, draft.answered.box if draft.answered else None):
+        assert box is None or all(map(math.isfinite, (box.x1, box.y1, box.x2, box.y2)))
+
+
+def _chosen(data: bytes) -> None:
+    choice = feedback_translate.choice(FeedbackChoice.FromString(data))
+    assert set(choice.kinds) <= set(Kind)
+
+
+def _deleted(data: bytes) -> None:
+    choice = feedback_translate.deleted(DeleteFeedbackRequest.FromString(data))
+    assert bool(choice.feedback_ids) is not bool(choice.caller)
+
+
 def infer(data: bytes) -> None:
     """The same search as KServe's message, its options in JSON."""
     try:
@@ -194,6 +226,7 @@ TARGETS = {
     "put": Target(put, ("messages", "CatalogService.Put-")),
     "page": Target(page, ("messages", "CatalogService.List-")),
     "release": Target(release, ("messages", "ReleaseService.")),
+    "feedback": Target(feedback, ("messages", "FeedbackService.")),
     "infer": Target(infer, ("messages", "GRPCInferenceService.ModelInfer-")),
     "options": Target(options, ("options", "")),
 }

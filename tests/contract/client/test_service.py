@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -13,6 +14,9 @@ from semblance.client import (
     AsyncClient,
     Box,
     Client,
+    ConflictError,
+    FeedbackKind,
+    Given,
     InvalidArgumentError,
     InvalidFilterError,
     InvalidImageError,
@@ -22,6 +26,8 @@ from semblance.client import (
     SearchRequest,
     SearchResult,
     Source,
+    StoredImage,
+    Verdict,
     field,
 )
 
@@ -284,3 +290,70 @@ async def test_the_async_client_does_the_same(service: str, picture: Picture, pr
         await client.delete(f"{prefix}-1")
         with pytest.raises(NotFoundError):
             await client.get(f"{prefix}-1")
+
+
+def test_a_verdict_is_found_measured_exported_and_deleted(client: Client, picture: Picture, prefix: str) -> None:
+    photo = picture(f"{prefix} photo")
+    client.put_item(NewItem(prefix, [photo]))
+    result = client.search(photo, top_k=3)
+    found = result.objects[0]
+    assert found.hits[0].item_id == prefix
+    said = (photo, result.release, Verdict.right(prefix), found)
+    given = client.feedback.give(*said, feedback_id=prefix)
+    assert given == Given(prefix, created=True)
+    assert client.feedback.give(*said, feedback_id=prefix) == Given(prefix, created=False)
+    by_id = StoredImage(hashlib.sha256(photo).hexdigest())
+    assert not client.feedback.give(by_id, *said[1:], feedback_id=prefix).created
+    with pytest.raises(ConflictError):
+        client.feedback.give(photo, result.release, Verdict.wrong(prefix), found, feedback_id=prefix)
+
+    [kept] = [each for each in client.feedback.list(kinds=[FeedbackKind.RIGHT]) if each.feedback_id == prefix]
+    assert (kept.verdict, kept.success, kept.release) == (Verdict.right(prefix), True, result.release)
+    assert kept.answered is not None
+    assert (kept.answered.source, kept.answered.box) == (found.source, found.box)
+    assert [hit.item_id for hit in kept.answered.hits] == [hit.item_id for hit in found.hits]
+    assert (kept.image_id, kept.image_width) == (by_id.image_id, result.image_width)
+
+    whole = client.feedback.report(caller=kept.caller).groups[0]
+    assert whole.right >= 1
+    assert whole.rate is not None
+    [exported] = [each for each in client.feedback.export() if each.feedback.feedback_id == prefix]
+    assert exported.image == photo
+
+    added = client.feedback.add_reference(prefix)
+    assert (added.item_id, added.added) == (prefix, True)
+    assert client.feedback.add_reference(prefix) == replace(added, added=False)
+    assert added.image_id in {image.image_id for image in client.get(prefix).images}
+
+    assert client.feedback.delete([prefix]) == 1
+    assert client.feedback.delete([prefix]) == 0
+    assert prefix not in {each.feedback_id for each in client.feedback.list()}
+
+
+def test_what_was_missed_needs_no_object(client: Client, picture: Picture, prefix: str) -> None:
+    photo = picture(f"{prefix} photo")
+    given = client.feedback.give(photo, "r1", Verdict.missed(Box(5, 6, 70, 80), prefix))
+    assert given.created
+    [kept] = [each for each in client.feedback.list() if each.feedback_id == given.feedback_id]
+    assert (kept.verdict.box, kept.true_item, kept.answered, kept.success) == (Box(5, 6, 70, 80), prefix, None, False)
+    assert client.feedback.delete([given.feedback_id]) == 1
+
+
+def test_verdicts_that_make_no_sense_are_refused(client: Client, picture: Picture, prefix: str) -> None:
+    photo = picture(f"{prefix} photo")
+    found = client.search(photo).objects[0]
+    for verdict, answered in (
+        (Verdict.right(f"{prefix} elsewhere"), found),
+        (Verdict.item(""), found),
+        (Verdict.missed(Box(0, 0, 9, 9)), found),
+        (Verdict.box_wrong(), None),
+        (Verdict(FeedbackKind.LOW_SIMILARITY), found),
+    ):
+        with pytest.raises(InvalidArgumentError):
+            client.feedback.give(photo, "r1", verdict, answered)
+    with pytest.raises(NotFoundError):
+        client.feedback.give(photo, "r999", Verdict.item(prefix), found)
+    with pytest.raises(NotFoundError):
+        client.feedback.give(StoredImage("0" * 64), "r1", Verdict.item(prefix), found)
+    with pytest.raises(InvalidImageError):
+        client.feedback.give(b"no picture", "r1", Verdict.item(prefix), found)

@@ -19,6 +19,17 @@ from tritonclient.grpc import service_pb2
 
 from semblance.v1 import measure_pb2
 from semblance.v1.catalog_pb2 import GetRequest, ListRequest, PutRequest
+from semblance.v1.feedback_pb2 import (
+    AddReferenceRequest,
+    DeleteFeedbackRequest,
+    ExportFeedbackRequest,
+    FeedbackChoice,
+    FeedbackKind,
+    FeedbackReportRequest,
+    GiveFeedbackRequest,
+    ListFeedbackRequest,
+    Verdict,
+)
 from semblance.v1.item_pb2 import Box, Comparison, Filter, FilterList, Item, ItemImage, Value
 from semblance.v1.release_pb2 import (
     ActivateReleaseRequest,
@@ -31,7 +42,7 @@ from semblance.v1.release_pb2 import (
     RecordEvaluationRequest,
     ShadowRequest,
 )
-from semblance.v1.search_pb2 import SearchOptions, SearchRequest
+from semblance.v1.search_pb2 import Hit, ObjectHits, SearchOptions, SearchRequest
 
 HERE = Path(__file__).parent
 IMAGES = HERE / "images"
@@ -412,6 +423,48 @@ def release_messages() -> Iterator[tuple[str, bytes]]:
         )
 
 
+def feedback_messages() -> Iterator[tuple[str, bytes]]:
+    image, nan = saved(picture(), "PNG"), float("nan")
+    box = Box(x1=1, y1=2, x2=20, y2=18)
+    hits = [Hit(item_id="filled", similarity=0.9), Hit(item_id="other", similarity=0.8)]
+    found = ObjectHits(source=ObjectHits.DETECTED, box=box, score=0.9, class_name="mug", hits=hits)
+    about: dict[str, Any] = {"release": "r1", "image": image, "object": found}
+
+    def give(kind: FeedbackKind.ValueType, **verdict: Any) -> GiveFeedbackRequest:
+        return GiveFeedbackRequest(**about, verdict=Verdict(kind=kind, **verdict))
+
+    missed = GiveFeedbackRequest(release="r1", image=image, verdict=Verdict(kind=FeedbackKind.MISSED, box=box))
+    for name, request in (
+        ("right", give(FeedbackKind.RIGHT, item_id="filled")),
+        ("wrong", give(FeedbackKind.WRONG, item_id="other")),
+        ("item", give(FeedbackKind.ITEM, item_id="\u202e\U000e0001")),
+        ("box", give(FeedbackKind.BOX, box=box)),
+        ("box-nan", give(FeedbackKind.BOX, box=Box(x1=nan, y1=nan, x2=nan, y2=nan))),
+        ("box-huge", give(FeedbackKind.BOX, box=Box(x1=-3e38, x2=3e38, y2=1e-45))),
+        ("missed", missed),
+        ("suspicion", give(FeedbackKind.NARROW_MARGIN)),
+        ("unknown-kind", give(99, item_id="filled")),  # type: ignore[arg-type]
+    ):
+        yield f"Give-{name}", _message(request)
+    by_id = GiveFeedbackRequest(**{**about, "image": b""}, image_id="../../etc/passwd")
+    yield "Give-path", _message(by_id)
+    many = ObjectHits(source=ObjectHits.GIVEN, box=box, hits=[Hit(item_id="a", similarity=nan)] * 1001)
+    item, wrong_box = Verdict(kind=FeedbackKind.ITEM, item_id="a"), Verdict(kind=FeedbackKind.BOX)
+    yield "Give-hits", _message(GiveFeedbackRequest(**{**about, "object": many}, verdict=item))
+    strange = ObjectHits(source=ObjectHits.DETECTED, box=box, score=nan, class_name="\0" * 9000)
+    yield "Give-class", _message(GiveFeedbackRequest(**{**about, "object": strange}, verdict=wrong_box))
+    yield "Give-id", _message(GiveFeedbackRequest(**about, feedback_id="a\0b", verdict=wrong_box))
+    kinds: list[Any] = [FeedbackKind.RIGHT, FeedbackKind.LOW_SIMILARITY, 99]
+    choice = FeedbackChoice(kinds=kinds, release="r1", caller="\u202e")
+    yield "List-kinds", _message(ListFeedbackRequest(choice=choice, page_size=5))
+    yield "List-token", _message(ListFeedbackRequest(page_token="eyJhIjogMX0="))
+    yield "Export-all", _message(ExportFeedbackRequest())
+    yield "Report-release", _message(FeedbackReportRequest(choice=FeedbackChoice(release="r1; drop")))
+    yield "Delete-ids", _message(DeleteFeedbackRequest(feedback_ids=["a"] * 1001))
+    yield "Delete-both", _message(DeleteFeedbackRequest(feedback_ids=["a"], caller="b"))
+    yield "AddReference-control", _message(AddReferenceRequest(feedback_id="a\0b\n"))
+
+
 def options() -> dict[str, bytes]:
     """KServe's JSON."""
     return {
@@ -476,6 +529,7 @@ def main() -> None:
     write(IMAGES, {"empty.jpg": b"", "signature-only.jpg": SOI, "signature-only.png": PNG, **dict(images)})
     messages = {f"SearchService.Search-{name}.bin": data for name, data in search_messages()}
     messages |= {f"CatalogService.{name}.bin": data for name, data in catalog_messages()}
+    messages |= {f"FeedbackService.{name}.bin": data for name, data in feedback_messages()}
     messages |= {f"ReleaseService.{name}.bin": data for name, data in release_messages()}
     messages |= {f"GRPCInferenceService.ModelInfer-{name}.bin": data for name, data in infer_messages()}
     write(MESSAGES, messages)

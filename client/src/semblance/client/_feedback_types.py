@@ -100,7 +100,8 @@ class PhotoCondition:
     """Measured of the object, or of the whole photo.
 
     Attributes:
-        sharpness: variance of the Laplacian of the luma, reduced to 256 pixels along its longer side.
+        sharpness: variance of the Laplacian of the luma, reduced to 256 pixels along its longer side and given for a
+            mean luma of 128.
         light: mean luma, 0 to 255.
         size: the shorter side in pixels of the photo.
     """

@@ -234,6 +234,19 @@ RELEASES = Row(
     ),
 )
 
+FEEDBACK = Row(
+    "Feedback",
+    (
+        Panel("Verdicts", "reqps", (Query(rate_by("kind", "semblance_verdicts_total"), "{{kind}}"),)),
+        Panel(
+            "Suspicious answers",
+            "reqps",
+            (Query(rate_by("outcome", "semblance_suspects_total"), "{{outcome}}"),),
+            "Those that were sampled. None where SEMBLANCE_SUSPECT_SHARE is 0.",
+        ),
+    ),
+)
+
 MODEL = "model, version"
 
 TRITON = Row(
@@ -345,7 +358,7 @@ MILVUS = Row(
     ),
 )
 
-ROWS = (GOLDEN, STAGES, ADMISSION, RELEASES, TRITON, GPU, MILVUS)
+ROWS = (GOLDEN, STAGES, ADMISSION, RELEASES, FEEDBACK, TRITON, GPU, MILVUS)
 
 
 def render() -> str:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from semblance.benchmarks.world import World, numbered
-from semblance.client import AsyncClient, NewItem, NewRelease, SemblanceError
+from semblance.client import AsyncClient, NewItem, NewRelease, SemblanceError, Verdict
 from semblance.observability.stack import Stack
 
 # As many at once as the service, which takes and lets wait eight, must refuse some of.
@@ -62,8 +62,8 @@ async def build(client: AsyncClient) -> None:
 
 
 def callers(client: AsyncClient, world: World) -> list[Coroutine[Any, Any, None]]:
-    """Without end and whatever becomes of it: those who search, one of them with what is no picture, and one who puts
-    items of new pictures."""
+    """Without end and whatever becomes of it: those who search, one of them with what is no picture, one who puts items
+    of new pictures, and one who says what is right and wrong."""
     photos = itertools.cycle(world.photos)
 
     async def search(images: Iterator[bytes]) -> None:
@@ -81,7 +81,18 @@ def callers(client: AsyncClient, world: World) -> list[Coroutine[Any, Any, None]
             except SemblanceError:
                 await asyncio.sleep(POLL_SECONDS)
 
-    return [put(), search(itertools.repeat(b"no picture")), *(search(photos) for _ in range(CALLERS))]
+    async def judge() -> None:
+        for number in itertools.count():
+            picture = numbered(next(photos), number)
+            try:
+                result = await client.search(picture)
+                found = result.objects[0]
+                verdicts = Verdict.right(found.hits[0].item_id), Verdict.item("another"), Verdict.box_wrong()
+                await client.feedback.give(picture, result.release, verdicts[number % len(verdicts)], found)
+            except SemblanceError:
+                await asyncio.sleep(POLL_SECONDS)
+
+    return [put(), judge(), search(itertools.repeat(b"no picture")), *(search(photos) for _ in range(CALLERS))]
 
 
 @asynccontextmanager

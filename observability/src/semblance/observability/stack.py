@@ -23,8 +23,12 @@ from semblance.serving import milvus, orchestrator, ports, triton
 DEPLOY = ROOT / "deploy"
 # Rates then need no more than a few seconds of load.
 SCRAPE_SECONDS = 1
-# So little that some callers at once are more than it takes.
-SETTINGS = {"SEMBLANCE_SEARCH_IN_FLIGHT": "4", "SEMBLANCE_SEARCH_QUEUE": "4"}
+# So little that some callers at once are more than it takes. Null models find everything alike, and so suspicious.
+SETTINGS = {
+    "SEMBLANCE_SEARCH_IN_FLIGHT": "4",
+    "SEMBLANCE_SEARCH_QUEUE": "4",
+    "SEMBLANCE_SUSPECT_SHARE": "0.1",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,7 +306,9 @@ class PhotoCondition(_message.Message):
     LIGHT_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     sharpness: _builtins.float
-    """Variance of the Laplacian of its luma, after it was reduced to 256 pixels along its longer side."""
+    """Variance of the Laplacian of its luma, reduced to 256 pixels along its longer side and given for a
+    mean luma of 128.
+    """
     light: _builtins.float
     """Mean luma, 0 to 255."""
     size: _builtins.float
