@@ -56,7 +56,7 @@ def draft(request: feedback_pb2.GiveFeedbackRequest, caller: str) -> Draft:
     return Draft(
         feedback_id=feedback_id(request.feedback_id) if request.feedback_id else "",
         caller=caller,
-        release_id=release_translate.release_id(request.release),
+        release_id=translate.release_id(request.release),
         photo=photo,
         verdict=verdict,
         answered=answered,
@@ -80,7 +80,7 @@ def choice(message: feedback_pb2.FeedbackChoice) -> Choice:
         )
     return Choice(
         kinds=frozenset(_KINDS[kind] for kind in message.kinds),
-        release_id=release_translate.release_id(message.release) if message.release else "",
+        release_id=translate.release_id(message.release) if message.release else "",
         caller=_caller(message.caller) if message.caller else "",
     )
 
