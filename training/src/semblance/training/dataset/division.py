@@ -137,7 +137,8 @@ def _refuse_if_joined(division: Division, shares: tuple[float, float, float]) ->
     count = len(division.splits)
     for split, share in zip(SPLITS, shares, strict=True):
         reached = division.splits.count(split)
-        if reached < LEAST_OF_WANTED * share * count:
+        # Of a handful of photos, a split's share may be less than one.
+        if share * count >= 1 and reached < LEAST_OF_WANTED * share * count:
             raise IndivisibleError(
                 f"{division.largest:.0%} of the {count} images are joined by items that they share, so {split} would "
                 f"get {reached} images in place of {share * count:.0f}. --split-by image keeps only photos that look "
