@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +15,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from semblance.client.commands.connection import Connect, connection_options
 from semblance.training.dataset.dataset import DatasetError
 from semblance.training.dataset.source import Format
 
 if TYPE_CHECKING:
+    from semblance.client import SearchResult
     from semblance.training.dataset.division import By, Division
+    from semblance.training.dataset.preannotation import Unlabelled
+    from semblance.training.dataset.project import Project
     from semblance.training.dataset.source import Export
 
 Shares = tuple[float, float, float]
+
+CONFIGURATION = "label_config.xml"
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -157,7 +164,7 @@ def import_command(
     console = Console()
     with refusals():
         folder.refuse_existing(output, replace)
-        with opening.opened(source, kind) as export, _progress(len(export.images)) as step:
+        with opening.opened(source, kind) as export, _progress(len(export.images), "reading photos") as step:
             locations = Locations(export.root, images, dict(prefixes))
             checked = check.check(export, locations, classes, max_outside, step)
             described = _description(source, export)
@@ -200,9 +207,142 @@ def _divided(images: Any, alike: Any, shares: Shares | None, split_by: By, seed:
     return division.divide(images, alike, shares or division.DEFAULT_SHARES, split_by, seed)
 
 
+@dataset.command()
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTOS...", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="TASKS.JSON",
+    help="Write the tasks into this file, to be imported by hand, and label_config.xml beside it. Needs --image-url.",
+)
+@click.option("--url", metavar="URL", help="Make the tasks in the Label Studio there; needs --project.")
+@click.option("--project", "number", type=int, metavar="NUMBER", help="Of the project, as its address has it.")
+@click.option(
+    "--image-url",
+    metavar="PREFIX",
+    help="What Label Studio finds a photo by, before its path below the folder given: https://shop.example/photos/ or "
+    "/data/local-files/?d=photos/.  [default with --url: photos are uploaded]",
+)
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Leave out detections below it.")
+@click.option("--suggest-items", is_flag=True, help="Suggest for each object the catalogue item that is most similar.")
+@connection_options
+def push(
+    photos: tuple[Path, ...],
+    output: Path | None,
+    url: str | None,
+    number: int | None,
+    image_url: str | None,
+    min_score: float | None,
+    suggest_items: bool,
+    connect: Connect,
+) -> None:
+    """Make Label Studio tasks of PHOTOS, with what the service detects in them drawn already.
+
+    PHOTOS are files or folders. The key for --url is taken from LABEL_STUDIO_API_KEY. Photos that the project has tasks
+    for already are known by their content and passed over: after an interruption, run the same command.
+    """
+    from semblance.training.dataset import preannotation
+    from semblance.training.dataset.detection import detect
+
+    with refusals():
+        if output is not None:
+            if url is not None or image_url is None:
+                raise click.UsageError("--output goes with --image-url, and without --url")
+            found = preannotation.gather(photos)
+            _refuse_existing(output, output.with_name(CONFIGURATION))
+            with connect() as client, _progress(len(found), "searching") as step:
+                results, problems = detect(client, found, min_score, step)
+            _write_tasks(output, found, results, image_url, suggest_items)
+            click.echo(
+                f"{output}: {len(results)} tasks; {output.with_name(CONFIGURATION)} is the configuration to label with"
+            )
+        else:
+            if url is None or number is None:
+                raise click.UsageError("give --output TASKS.JSON, or --url with --project")
+            found = preannotation.gather(photos)
+            with _project(url, number) as project:
+                known = project.digests()
+                new = [photo for photo in found if photo.sha256 not in known]
+                with connect() as client, _progress(len(new), "searching") as step:
+                    results, problems = detect(client, new, min_score, step)
+                _create(project, new, results, image_url, suggest_items)
+            click.echo(f"{len(results)} tasks made; {len(found) - len(new)} photos had one already")
+    for where, reason in problems.items():
+        click.echo(f"{where}: {reason}", err=True)
+    if problems:
+        raise click.ClickException(f"{len(problems)} photos could not be searched with, and have no task")
+
+
+@dataset.command()
+@click.option("--classes", required=True, callback=_names, metavar="NAMES", help="To label with, such as card,mug.")
+def config(classes: tuple[str, ...]) -> None:
+    """Print the labelling configuration for a Label Studio project.
+
+    With it, annotators draw rectangles of these classes and may name each one's item; import and push fit it.
+    """
+    from semblance.training.dataset.labelling import configuration
+
+    click.echo(configuration(classes), nl=False)
+
+
+def _refuse_existing(*files: Path) -> None:
+    for file in files:
+        if file.exists():
+            raise DatasetError(f"{file} is there and is not overwritten; name another place")
+
+
+def _project(url: str, number: int) -> Project:
+    from semblance.training.dataset import project
+
+    key = os.environ.get(project.KEY_VARIABLE, "").strip()
+    if not key:
+        raise DatasetError(f"{project.KEY_VARIABLE} is not set; Label Studio shows the key under Account & Settings")
+    return project.Project(url, number, key)
+
+
+def _write_tasks(
+    output: Path,
+    photos: Sequence[Unlabelled],
+    results: Mapping[str, SearchResult],
+    image_url: str,
+    suggest_items: bool,
+) -> None:
+    from semblance.training.dataset import labelling, preannotation
+
+    tasks = [
+        preannotation.task(photo, photo.address(image_url), results[photo.sha256], suggest_items=suggest_items)
+        for photo in photos
+        if photo.sha256 in results
+    ]
+    configuration = labelling.configuration(preannotation.classes(results.values()))
+    output.with_name(CONFIGURATION).write_text(configuration)
+    output.write_text(json.dumps(tasks, indent=1, ensure_ascii=False) + "\n")
+
+
+def _create(
+    project: Project,
+    photos: Sequence[Unlabelled],
+    results: Mapping[str, SearchResult],
+    image_url: str | None,
+    suggest_items: bool,
+) -> None:
+    """Makes one task after another: what is there when it is interrupted is whole, and known the next time."""
+    from semblance.training.dataset import labelling, preannotation
+
+    labelling.check(project.configuration(), preannotation.classes(results.values()), suggest_items)
+    with _progress(len(results), "making tasks") as step:
+        for photo in photos:
+            if photo.sha256 in results:
+                address = project.upload(photo.path) if image_url is None else photo.address(image_url)
+                result = results[photo.sha256]
+                project.create([preannotation.task(photo, address, result, suggest_items=suggest_items)])
+                step()
+
+
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("reading photos"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+def _progress(total: int, doing: str) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)

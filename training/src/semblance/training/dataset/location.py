@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from semblance.training.dataset.photo import SUFFIXES
+
 LOCAL_FILES = "/data/local-files/"
 """Label Studio's address of a file that it serves from its own host: the path is the query's `d`."""
+
+TRIED = tuple(each for suffix in sorted(SUFFIXES) for each in (suffix, suffix.upper()))
+"""Suffixes that a stem may have."""
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?P<name>.+)", re.DOTALL)
 """Label Studio sets eight hexadecimal digits before an uploaded file's name."""
@@ -30,14 +35,20 @@ class Locations:
     prefixes: Mapping[str, Path] = field(default_factory=dict)
 
     def find(self, reference: str) -> Path | None:
-        """The file, or None where there is none in any of the places."""
+        """The file, or None where there is none in any of the places.
+
+        A reference without a photo's suffix is the stem of one, as YOLO's label files have it.
+        """
+        suffixes = ("",) if PurePosixPath(reference.partition("?")[0]).suffix.lower() in SUFFIXES else ("", *TRIED)
         for candidate in self._candidates(reference):
-            try:
-                if candidate.is_file():
-                    return candidate
-            except (OSError, ValueError):
-                # No file has such a name: too long, or with a zero in it.
-                continue
+            for suffix in suffixes:
+                path = candidate.with_name(candidate.name + suffix) if suffix and candidate.name else candidate
+                try:
+                    if path.is_file():
+                        return path
+                except (OSError, ValueError):
+                    # No file has such a name: too long, or with a zero in it.
+                    continue
         return None
 
     def _candidates(self, reference: str) -> Iterator[Path]:

@@ -118,7 +118,7 @@ def _items(images: Sequence[Checked], splits: Sequence[Split], split: Split) -> 
 
 def _remarks(export: Export) -> Iterator[Finding]:
     for remark, times in export.remarks.items():
-        yield Finding(Severity.NOTE, "in the export", f"{times} times" if times > 1 else "once", remark)
+        yield Finding(Severity.NOTE, "in the export", f"{times} ×", remark)
 
 
 def _likenesses(

@@ -221,7 +221,7 @@ def _by_folders(folder: Path) -> Iterator[_Pair]:
             photos[stem] = path
     for stem in sorted({*labels, *photos}):
         split = next((split for split in SPLITS if split == stem.parts[0]), None) if len(stem.parts) > 1 else None
-        # Without a photo of that name, any of these may be below one of the user's folders.
+        # Without images/, as Label Studio exports it, the stem may be that of a photo below one of the user's folders.
         yield _Pair(str(photos.get(stem, stem)), labels.get(stem), split)
 
 
