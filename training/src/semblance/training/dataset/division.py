@@ -7,6 +7,7 @@ greedy idea of iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011), fo
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,8 +76,8 @@ def divide(
         IndivisibleError: With `by="item"`, a split would get less than half of what was asked for.
     """
     pairs = [(group[0], other) for group in alike for other in group[1:]]
-    if by == "item":
-        pairs += _sharing_an_item(images)
+    shared = _sharing_an_item(images) if by == "item" else []
+    pairs += shared
     groups = joined(len(images), pairs)
     random.Random(seed).shuffle(groups)
     groups.sort(key=len, reverse=True)
@@ -89,7 +90,7 @@ def divide(
     percents = ",".join(f"{100 * share:g}" for share in shares)
     rule = f"{percents} by {by}, seed {seed}"
     division = Division(tuple(splits), rule, len(groups[0]) / len(images), shares)
-    if by == "item":
+    if shared:
         _refuse_if_joined(division, shares)
     return division
 
@@ -137,8 +138,7 @@ def _refuse_if_joined(division: Division, shares: tuple[float, float, float]) ->
     count = len(division.splits)
     for split, share in zip(SPLITS, shares, strict=True):
         reached = division.splits.count(split)
-        # Of a handful of photos, a split's share may be less than one.
-        if share * count >= 1 and reached < LEAST_OF_WANTED * share * count:
+        if reached < LEAST_OF_WANTED * math.floor(share * count):
             raise IndivisibleError(
                 f"{division.largest:.0%} of the {count} images are joined by items that they share, so {split} would "
                 f"get {reached} images in place of {share * count:.0f}. --split-by image keeps only photos that look "

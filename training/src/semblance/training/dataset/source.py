@@ -67,7 +67,12 @@ class Outline:
     @property
     def is_upright(self) -> bool:
         """Whether nothing but its hull is of use: only four corners may be those of a turned rectangle."""
-        return len(self.points) != 4
+        if len(self.points) != 4:
+            return True
+        sides = zip(self.points, (*self.points[1:], self.points[0]), strict=True)
+        return all(
+            math.isclose(x1, x2, abs_tol=1e-9) or math.isclose(y1, y2, abs_tol=1e-9) for (x1, y1), (x2, y2) in sides
+        )
 
 
 @dataclass(frozen=True, slots=True)
