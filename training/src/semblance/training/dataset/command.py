@@ -224,6 +224,7 @@ def _divided(images: Any, alike: Any, shares: Shares | None, split_by: By, seed:
     "/data/local-files/?d=photos/.  [default with --url: photos are uploaded]",
 )
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Leave out detections below it.")
+@click.option("--min-similarity", type=click.FloatRange(-1, 1), help="With --suggest-items: none less similar.")
 @click.option("--suggest-items", is_flag=True, help="Suggest for each object the catalogue item that is most similar.")
 @connection_options
 def push(
@@ -233,6 +234,7 @@ def push(
     number: int | None,
     image_url: str | None,
     min_score: float | None,
+    min_similarity: float | None,
     suggest_items: bool,
     connect: Connect,
 ) -> None:
@@ -251,7 +253,7 @@ def push(
             found = preannotation.gather(photos)
             _refuse_existing(output, output.with_name(CONFIGURATION))
             with connect() as client, _progress(len(found), "searching") as step:
-                results, problems = detect(client, found, min_score, step)
+                results, problems = detect(client, found, min_score, min_similarity, step)
             _write_tasks(output, found, results, image_url, suggest_items)
             click.echo(
                 f"{output}: {len(results)} tasks; {output.with_name(CONFIGURATION)} is the configuration to label with"
@@ -264,7 +266,7 @@ def push(
                 known = project.digests()
                 new = [photo for photo in found if photo.sha256 not in known]
                 with connect() as client, _progress(len(new), "searching") as step:
-                    results, problems = detect(client, new, min_score, step)
+                    results, problems = detect(client, new, min_score, min_similarity, step)
                 _create(project, new, results, image_url, suggest_items)
             click.echo(f"{len(results)} tasks made; {len(found) - len(new)} photos had one already")
     for where, reason in problems.items():

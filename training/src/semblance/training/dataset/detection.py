@@ -14,7 +14,11 @@ IN_FLIGHT = 4
 
 
 def detect(
-    client: Client, photos: Sequence[Unlabelled], min_score: float | None, progress: Callable[[], None]
+    client: Client,
+    photos: Sequence[Unlabelled],
+    min_score: float | None,
+    min_similarity: float | None,
+    progress: Callable[[], None],
 ) -> tuple[dict[str, SearchResult], dict[Path, str]]:
     """Searches with every photo. What the service refuses for the moment is tried again, as long as others get through.
 
@@ -28,7 +32,10 @@ def detect(
     problems: dict[Path, str] = {}
     waiting = list(photos)
     while waiting:
-        sent = {SearchRequest(photo.path, top_k=1, min_detection_score=min_score): photo for photo in waiting}
+        sent = {
+            SearchRequest(photo.path, top_k=1, min_detection_score=min_score, min_similarity=min_similarity): photo
+            for photo in waiting
+        }
         refused: dict[Unlabelled, RetryableError] = {}
         before = len(results)
         for request, outcome in client.search_many(sent, in_flight=IN_FLIGHT):
