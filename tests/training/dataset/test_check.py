@@ -107,6 +107,12 @@ def test_a_box_that_sticks_out_much_is_refused(tmp_path: Path) -> None:
     assert [image.source for image in without.images] == ["task 18"]
 
 
+@pytest.mark.parametrize("value", [{"x": 1e308, "width": 1e308, "rotation": 30}, {"x": -1e308, "width": 1e308}])
+def test_a_box_of_absurd_numbers_is_refused(tmp_path: Path, value: dict[str, Any]) -> None:
+    export = export_of(tmp_path, annotation(rectangle(**value)))
+    assert "box outside the image" in refused(export, tmp_path / "out", "--max-outside", 1)
+
+
 def test_a_box_altogether_outside_is_refused_whatever_is_permitted(tmp_path: Path) -> None:
     export = export_of(tmp_path, annotation(rectangle(x=150)))
     assert "box outside the image" in refused(export, tmp_path / "out", "--max-outside", 1)
@@ -220,7 +226,7 @@ def test_the_report_shows_what_an_export_says_as_text(tmp_path: Path) -> None:
     export = export_of(tmp_path, annotation(rectangle(label="[bold]a|b\nc[/]")))
     said = run_import(export, tmp_path / "out")
     assert said.exit_code == 0, said.output
-    assert "[bold]a|b" in said.output
+    assert said.output.count("[bold]a|b") >= 2
     assert all(
         line.startswith(("|", "#", "-")) or "images can be used" in line or not line
         for line in (tmp_path / "out" / "report.md").read_text().splitlines()

@@ -267,6 +267,7 @@ def test_files_that_are_there_are_not_overwritten(photos: Path, service: FakeSem
     "options",
     [
         (),
+        ("--output", "t.json", "--image-url", "/", "--min-similarity", "0.5"),
         ("--output", "tasks.json"),
         ("--url", "http://x"),
         ("--project", "3"),

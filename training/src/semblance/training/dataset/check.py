@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,8 +97,12 @@ def _read(export: Export, locations: Locations) -> Iterator[tuple[SourceImage, P
         except PhotoError as error:
             return Finding(Severity.ERROR, "image unreadable", image.where, str(error))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         yield from zip(export.images, pool.map(found, export.images), strict=True)
+    finally:
+        # Ctrl-C need not wait for thousands of photos.
+        pool.shutdown(cancel_futures=True)
 
 
 def _mismatch(image: SourceImage, photo: Photo, other: SourceImage) -> Finding | None:
@@ -140,12 +145,15 @@ class _Measure:
         corners = source.shape.corners(photo.width, photo.height)
         xs, ys = zip(*corners, strict=True)
         whole: Box = (min(xs), min(ys), max(xs), max(ys))
-        if whole[2] - whole[0] < MIN_SIDE or whole[3] - whole[1] < MIN_SIDE:
+        # Numbers of an export are finite; their products may not be.
+        is_finite = all(map(math.isfinite, (*xs, *ys)))
+        if is_finite and min(whole[2] - whole[0], whole[3] - whole[1]) < MIN_SIDE:
             self._find(Severity.WARNING, "box without area", source, f"{_shown(whole)}: left out")
             return None
         inside: Box = (max(whole[0], 0.0), max(whole[1], 0.0), min(whole[2], photo.width), min(whole[3], photo.height))
-        outside = 1 - _area(inside) / _area(whole)
-        if outside > self.max_outside or min(inside[2] - inside[0], inside[3] - inside[1]) < MIN_SIDE:
+        outside = 1 - _area(inside) / _area(whole) if is_finite else 1.0
+        is_visible = is_finite and min(inside[2] - inside[0], inside[3] - inside[1]) >= MIN_SIDE
+        if not is_visible or outside > self.max_outside:
             problem = f"{_shown(whole)} is {outside:.0%} outside of {photo.width}×{photo.height}"
             self._find(Severity.ERROR, "box outside the image", source, f"{problem}; --max-outside permits more")
             self.is_usable = False

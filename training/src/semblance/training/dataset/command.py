@@ -181,7 +181,7 @@ def import_command(
                 (aside / report.JSON).write_text(json.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
                 (aside / report.MARKDOWN).write_text(report.markdown(made))
     report.show(made, console)
-    console.print(f"{output}: {made.images_kept} images; {output / report.MARKDOWN} has all findings", soft_wrap=True)
+    click.echo(f"{output}: {made.images_kept} images; {output / report.MARKDOWN} has all findings")
 
 
 def _refusal(errors: int, usable: int) -> str:
@@ -246,6 +246,8 @@ def push(
     from semblance.training.dataset import preannotation
     from semblance.training.dataset.detection import detect
 
+    if min_similarity is not None and not suggest_items:
+        raise click.UsageError("--min-similarity is about --suggest-items; give that too")
     with refusals():
         if output is not None:
             if url is not None or image_url is None:

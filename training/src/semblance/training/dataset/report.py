@@ -200,7 +200,7 @@ def _title(report: Report) -> str:
 def _split_table(report: Report) -> Table:
     table = Table(title="dataset", title_justify="left")
     for number, heading in enumerate(_headings(report)):
-        table.add_column(heading, justify="left" if number == 0 else "right")
+        table.add_column(Text(heading), justify="left" if number == 0 else "right")
     for row in _rows(report):
         table.add_row(*row)
     return table
