@@ -7,7 +7,7 @@ DEV := .venv/dev/bin
 MEASURE := .venv/bench/bin
 TOOLS := .venv/dev/packages/bin
 
-SOURCES := proto/generate.py client export orchestrator serving benchmarks observability training demo deploy environments tests
+SOURCES := proto/generate.py client export orchestrator serving benchmarks observability training demo deploy docs/generate environments tests
 STACK ?=
 SEED ?= 1
 MINUTES ?= 60
@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check format proto configs dashboards lock secrets
+.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check format proto configs dashboards references docs lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -41,7 +41,7 @@ setup-observe: setup-bench setup-milvus
 	@$(BUILD) prometheus
 
 setup-dev:  # What the checks and tests need
-	@$(BUILD) dev
+	@$(BUILD) dev docs
 
 demo: setup  ## Publish, start, index 240 items, search 60 unseen scenes, report, stop
 	@$(APP)/python -m demo.run
@@ -142,7 +142,7 @@ test-soak: setup-dev  ## Load the whole service with callers good and bad; it mu
 	@$(BUILD) triton
 	$(DEV)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
-check: setup-dev  ## Format, lint, types, generated files current
+check: setup-dev  ## Format, lint, types, generated files current, links of the documentation
 	$(TOOLS)/ruff format --check $(SOURCES)
 	$(TOOLS)/ruff check $(SOURCES)
 	$(DEV)/python -m mypy
@@ -151,6 +151,9 @@ check: setup-dev  ## Format, lint, types, generated files current
 	$(TOOLS)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(DEV)/python -m tests.compose
 	$(DEV)/python -m semblance.observability.generated --check deploy
+	$(DEV)/python -m docs.generate --check docs/reference
+	@$(MAKE) --no-print-directory docs
+	.venv/docs/bin/md-dead-link-check --no-color
 
 format: setup-dev  ## Format the code and mend what the linter can
 	$(TOOLS)/ruff format $(SOURCES)
@@ -164,6 +167,12 @@ configs: setup-dev  ## Render model_repository/*/config.pbtxt from the contract
 
 dashboards: setup-dev  ## Render deploy's Grafana dashboard and alert rules from observability/
 	$(DEV)/python -m semblance.observability.generated --write deploy
+
+references: setup-dev  ## Write docs/reference from the settings, the commands and proto/
+	$(DEV)/python -m docs.generate --write docs/reference
+
+docs: setup-dev  ## Build the documentation's site into site/ (DOCS_SOURCE=https://… for links to the code)
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict --quiet
 
 lock:  ## Lock the environments anew from environments/*.in
 	@$(BUILD) --lock

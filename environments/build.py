@@ -42,6 +42,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "milvus": (),
     "perf_analyzer": (),
     "alternatives": (),
+    "docs": (),
 }
 
 # Those that are built in containers alone.

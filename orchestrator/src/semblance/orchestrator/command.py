@@ -26,7 +26,9 @@ def setting_options(*names: str) -> Callable[[Callable[..., None]], Callable[...
             if field.annotation is SecretStr:
                 continue
             switch = field.annotation is bool
-            default = "" if switch or field.default == "" else f"; default: {field.default}"
+            # A default of the host's is told by its description: this text is the same on every host.
+            of_the_host = field.default_factory is not None
+            default = "" if switch or of_the_host or field.default == "" else f"; default: {field.default}"
             text = f"{field.description} [{variable(name)}{default}]"
             form: dict[str, Any] = {"flag_value": "true", "default": None} if switch else {"metavar": "VALUE"}
             command = click.option(flag(name), name, help=text, **form)(command)

@@ -101,7 +101,10 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(16 * 2**20, ge=1, le=60 * 2**20, description="Bytes that an image file may have.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Pixels that an image may have.")
     pixel_threads: int = Field(
-        os.cpu_count() or 1, ge=1, le=1024, description="Threads that decode and crop; one for each core by default."
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=1024,
+        description="Threads that decode and crop; one for each core by default.",
     )
     search_in_flight: int = Field(
         32, ge=1, description="Searches and puts worked on at once, at most; how many is found from their latency."
