@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check format proto configs dashboards references docs lock secrets
+.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -142,7 +142,7 @@ test-soak: setup-dev  ## Load the whole service with callers good and bad; it mu
 	@$(BUILD) triton
 	$(DEV)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
-check: setup-dev  ## Format, lint, types, generated files current, links of the documentation
+check: setup-dev  ## Format, lint, types, generated files current, links of Markdown files
 	$(TOOLS)/ruff format --check $(SOURCES)
 	$(TOOLS)/ruff check $(SOURCES)
 	$(DEV)/python -m mypy
@@ -151,9 +151,11 @@ check: setup-dev  ## Format, lint, types, generated files current, links of the 
 	$(TOOLS)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(DEV)/python -m tests.compose
 	$(DEV)/python -m semblance.observability.generated --check deploy
-	$(DEV)/python -m docs.generate --check docs/reference
-	@$(MAKE) --no-print-directory docs
+	@$(MAKE) --no-print-directory check-docs
+
+check-docs: docs  # Every page has its place, links and anchors lead somewhere, references are current
 	.venv/docs/bin/md-dead-link-check --no-color
+	$(DEV)/python -m docs.generate --check docs/reference
 
 format: setup-dev  ## Format the code and mend what the linter can
 	$(TOOLS)/ruff format $(SOURCES)
@@ -172,7 +174,7 @@ references: setup-dev  ## Write docs/reference from the settings, the commands a
 	$(DEV)/python -m docs.generate --write docs/reference
 
 docs: setup-dev  ## Build the documentation's site into site/ (DOCS_SOURCE=https://… for links to the code)
-	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 
 lock:  ## Lock the environments anew from environments/*.in
 	@$(BUILD) --lock

@@ -6,7 +6,7 @@ import click
 
 from semblance.client.commands.group import semblance
 
-WIDTH = 100
+WIDTH = 80
 """Columns, whatever the terminal has."""
 
 HEAD = """\

@@ -2,20 +2,17 @@
 
 A browser of the repository follows them as they stand. The site takes pictures in. Other files it links to at the
 repository's address, `extra.source` in `mkdocs.yml`, and where that is empty beside itself: built in a clone, `site/`
-is where `docs/` is. Links to what is not there are warnings, which a strict build fails for.
+is where `docs/` is. Links to what is not there are left to MkDocs, which warns of them.
 """
 
 from __future__ import annotations
 
-import logging
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
-
-log = logging.getLogger("mkdocs.hooks.links")
 
 LINK = re.compile(r"(?P<picture>!?)(?P<text>\[[^\]]*\])\((?P<target>\.\.?/[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 CLONE = "clone:"
@@ -27,10 +24,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
     def elsewhere(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(docs.name, folder, link["target"]))
-        if target.startswith(f"{docs.name}/"):
-            return link[0]
-        if target.startswith("..") or not (docs.parent / target).exists():
-            log.warning("Doc file '%s' contains a link '%s', which is not found.", page.file.src_uri, link["target"])
+        if target.startswith((f"{docs.name}/", "..")) or not (docs.parent / target).exists():
             return link[0]
         if link["picture"]:
             if files.get_file_from_path(target) is None:

@@ -6,7 +6,6 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from docs.generate.table import table
 from semblance.orchestrator.settings import SECRETS, Settings, flag, variable
 
 TYPES: dict[object, str] = {bool: "switch", int: "integer", float: "number", str: "text", SecretStr: "secret"}
@@ -27,23 +26,20 @@ flag, and `true` or `false` as a variable. What the client's commands read, such
 
 
 def page() -> str:
-    """The page's Markdown: each setting's name, how it is set, type, default and meaning."""
-    rows = [(*_ways(name, field), _type(field), _default(field), field.description or "") for name, field in _fields()]
-    return HEAD + table(("setting", "set by", "type", "default", "meaning"), rows)
+    """The page's Markdown: a heading for each setting, how it is set, its type, its default, and what it means."""
+    return HEAD + "\n".join(_setting(name, field) for name, field in Settings.model_fields.items())
 
 
-def _fields() -> list[tuple[str, FieldInfo]]:
-    return list(Settings.model_fields.items())
-
-
-def _ways(name: str, field: FieldInfo) -> tuple[str, str]:
-    by_flag = "" if field.annotation is SecretStr else f"<br>`{flag(name)}`"
-    return f"`{name}`", f"`{variable(name)}`{by_flag}"
+def _setting(name: str, field: FieldInfo) -> str:
+    ways = [variable(name)] if field.annotation is SecretStr else [variable(name), flag(name)]
+    how = ", ".join(f"`{way}`" for way in ways)
+    return f"## {name}\n\n{how}: {_type(field)}; default: {_default(field)}\n\n{field.description}\n"
 
 
 def _type(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
+        *others, last = (f"`{value}`" for value in get_args(field.annotation))
+        return f"{', '.join(others)} or {last}"
     bounds = [
         f"{sign} {getattr(bound, side):,}"
         for kind, side, sign in BOUNDS
