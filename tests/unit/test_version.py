@@ -13,5 +13,5 @@ def test_all_distributions_and_images_have_one_version() -> None:
     }
     assert len(versions) >= 8
     compose = (ROOT / "docker-compose.yml").read_text()
-    versions |= {image: version for image, version in re.findall(r"image: (semblance-\w+):(\S+)", compose)}
+    versions |= dict(re.findall(r"image: (semblance-\w+):(\S+)", compose))
     assert len(set(versions.values())) == 1, versions
