@@ -208,9 +208,11 @@ def _vectors(results: Any, numbers: int) -> NDArray[np.float32]:
     They are read from the wire's bytes of them, a `FloatArray` with nothing but its packed numbers at the end: one
     Python float after the other would take a hundred times as long.
     """
-    [column] = [field.vectors.float_vector for field in results.fields_data if field.field_name == "vector"] or [None]
-    count = 0 if column is None else len(column.data)
-    content = b"" if column is None else column.SerializeToString()
+    column = next((field.vectors.float_vector for field in results.fields_data if field.field_name == "vector"), None)
+    if column is None:
+        # Where no row was found.
+        return np.empty((0, numbers), np.float32)
+    count, content = len(column.data), column.SerializeToString()
     return np.frombuffer(content, "<f4", count, len(content) - 4 * count).reshape(-1, numbers)
 
 
