@@ -7,6 +7,8 @@ from PIL import Image
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset
 
+from semblance.training.dataset.dataset import Dataset, DatasetError
+from semblance.training.dataset.folder import staging
 from tests.training.dataset.exports import (
     HEIGHT,
     WIDTH,
@@ -70,3 +72,16 @@ def test_labels_of_a_lying_photo_are_of_the_upright_one(tmp_path: Path) -> None:
     x1, y1, x2, y2 = (round(edge) for edge in made.images[0].objects[0].box)
     assert pixels[y1 + 2 : y2 - 2, x1:x2].max() < 60
     assert pixels[y2 + 2 :, x1:x2].min() > 200
+
+
+def test_a_dataset_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    export = write(tmp_path / "in" / "export.json", tasks_of(tmp_path / "in", [1]))
+
+    def stage() -> None:
+        with staging(tmp_path / "out", replace=False):
+            imported(export, tmp_path / "out")
+
+    with pytest.raises(DatasetError, match="--replace"):
+        stage()
+    assert len(Dataset.read(tmp_path / "out").images) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
