@@ -54,10 +54,11 @@ _RETRY = {
 _SERVICE_CONFIG = {
     "methodConfig": [
         {"name": [{}], "retryPolicy": _RETRY},
-        # A second attempt would answer NOT_FOUND for what the first one deleted, or roll back what it rolled back.
+        # A second attempt would find nothing of what the first one deleted, or roll back what it rolled back.
         {
             "name": [
                 {"service": "semblance.v1.CatalogService", "method": "Delete"},
+                {"service": "semblance.v1.FeedbackService", "method": "Delete"},
                 *(
                     {"service": "semblance.v1.ReleaseService", "method": method}
                     for method in ("Create", "Activate", "Rollback", "Retire")

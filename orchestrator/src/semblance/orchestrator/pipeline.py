@@ -14,7 +14,6 @@ from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits, Photo, decode
 from semblance.orchestrator.detect import DEFAULT_MIN_SCORE, Detection, detect
 from semblance.orchestrator.embed import batches, embed
-from semblance.orchestrator.errors import InvalidArgument
 from semblance.orchestrator.filter import Filter
 from semblance.orchestrator.letterbox import Letterbox, letterbox
 from semblance.orchestrator.measure import Measure
@@ -186,7 +185,7 @@ class Pipeline:
 def _given(photo: Photo, selection: Selection) -> tuple[Region, ...]:
     """What the caller wants to be looked at."""
     if selection.boxes:
-        return tuple(Region(_inside(box, photo), given=True) for box in selection.boxes)
+        return tuple(Region(box.checked(photo.width, photo.height), given=True) for box in selection.boxes)
     return (Region(Box.whole(photo.width, photo.height)),)
 
 
@@ -195,13 +194,3 @@ def _detected(detections: Sequence[Detection], selection: Selection) -> tuple[Re
     if selection.objects is Objects.LARGEST and detections:
         detections = [max(detections, key=lambda detection: detection.box.area)]
     return tuple(Region(detection.box, detection) for detection in detections)
-
-
-def _inside(box: Box, photo: Photo) -> Box:
-    """Raises InvalidArgument unless the box lies inside the photo and has an area."""
-    if not (0 <= box.x1 < box.x2 <= photo.width and 0 <= box.y1 < box.y2 <= photo.height):
-        raise InvalidArgument(
-            f"box ({box.x1:g}, {box.y1:g}, {box.x2:g}, {box.y2:g}) is not inside the image: expected "
-            f"0 ≤ x1 < x2 ≤ {photo.width} and 0 ≤ y1 < y2 ≤ {photo.height}, in pixels of the upright image"
-        )
-    return box

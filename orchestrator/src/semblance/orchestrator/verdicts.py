@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.condition import MEANINGS, bins, condition
 from semblance.orchestrator.decode import ImageLimits, decode
-from semblance.orchestrator.errors import InvalidArgument, NotFound
+from semblance.orchestrator.errors import NotFound
 from semblance.orchestrator.feedback import (
     VERDICTS,
     AnsweredObject,
@@ -102,7 +102,7 @@ class Verdicts:
         photo = decode(data, self._limits, DETAIL)
         for name, box in (("the verdict's box", draft.verdict.box), ("the object's box", _box(draft.answered))):
             if box is not None:
-                check_inside(name, box, photo.width, photo.height)
+                box.checked(photo.width, photo.height, name)
         about = draft.verdict.box or _box(draft.answered)
         feedback = Feedback(
             feedback_id=draft.feedback_id,
@@ -117,15 +117,6 @@ class Verdicts:
             condition=condition(photo, about),
         )
         return replace(feedback, feedback_id=feedback.feedback_id or made_id(feedback.content))
-
-
-def check_inside(name: str, box: Box, width: int, height: int) -> None:
-    """Raises InvalidArgument unless it lies in the photo and has an area."""
-    if not (0 <= box.x1 < box.x2 <= width and 0 <= box.y1 < box.y2 <= height):
-        raise InvalidArgument(
-            f"{name} ({box.x1:g}, {box.y1:g}, {box.x2:g}, {box.y2:g}) is not inside the photo: expected "
-            f"0 ≤ x1 < x2 ≤ {width} and 0 ≤ y1 < y2 ≤ {height}, in pixels of the upright photo"
-        )
 
 
 def grouped(tallies: Iterable[Tally]) -> list[Group]:
