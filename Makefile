@@ -150,6 +150,7 @@ check: setup-dev  ## Format, lint, types, generated files current, links of Mark
 	$(DEV)/python -m semblance.export.model_config --check model_repository
 	$(TOOLS)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(DEV)/python -m tests.compose
+	$(DEV)/python -m tests.kubernetes
 	$(DEV)/python -m semblance.observability.generated --check deploy
 	@$(MAKE) --no-print-directory check-docs
 

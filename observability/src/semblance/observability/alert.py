@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,8 +40,26 @@ class Alert:
 
 def render(group: str, alerts: Iterable[Alert]) -> str:
     """Rules in YAML."""
-    rules = {"groups": [{"name": group, "rules": [_rule(alert) for alert in alerts]}]}
-    return yaml.safe_dump(rules, sort_keys=False, width=WIDTH, allow_unicode=True)
+    return _yaml(_rules(group, alerts))
+
+
+def render_resource(group: str, alerts: Iterable[Alert]) -> str:
+    """The same rules as the resource that the Prometheus operator gives to Prometheus, of the group's name."""
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": group},
+        "spec": _rules(group, alerts),
+    }
+    return _yaml(resource)
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(document, sort_keys=False, width=WIDTH, allow_unicode=True)
+
+
+def _rules(group: str, alerts: Iterable[Alert]) -> dict[str, Any]:
+    return {"groups": [{"name": group, "rules": [_rule(alert) for alert in alerts]}]}
 
 
 def _rule(alert: Alert) -> dict[str, Any]:

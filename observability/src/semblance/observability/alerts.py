@@ -1,4 +1,4 @@
-"""When somebody is told: `deploy/prometheus/rules/alerts.yml` is rendered from it; docs/alerts.md says what to do."""
+"""When somebody is told: the rules in `deploy/` are rendered from it; docs/alerts.md says what to do."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ ALERTS = (
     ),
     Alert(
         "PartDown",
-        'up{job!="semblance"}',
+        'up{job=~"triton|milvus"}',
         "== 0",
         "2m",
         "warning",
@@ -166,3 +166,8 @@ ALERTS = (
 
 def render() -> str:
     return alert.render(GROUP, ALERTS)
+
+
+def render_resource() -> str:
+    """For Kubernetes."""
+    return alert.render_resource(GROUP, ALERTS)

@@ -1,4 +1,4 @@
-"""Renders what `deploy/` holds for Grafana and Prometheus.
+"""Renders what `deploy/` holds for Grafana, Prometheus and its operator on Kubernetes.
 
     python -m semblance.observability.generated --check|--write deploy
 
@@ -21,12 +21,17 @@ from semblance.observability.prometheus import MissingProgram, program
 DASHBOARD = "grafana/dashboards/semblance.json"
 CONFIGURATION = "prometheus/prometheus.yml"
 ALERTS = "prometheus/rules/alerts.yml"
+ALERTS_OF_KUBERNETES = "kubernetes/components/monitoring/alerts.yaml"
 NOTE = "# Generated: change observability/src/semblance/observability, and `make dashboards`.\n"
 
 
 def rendered() -> Mapping[str, str]:
     """The text of each file by its path below `deploy`."""
-    return {DASHBOARD: board.render(), ALERTS: NOTE + alerts.render()}
+    return {
+        DASHBOARD: board.render(),
+        ALERTS: NOTE + alerts.render(),
+        ALERTS_OF_KUBERNETES: NOTE + alerts.render_resource(),
+    }
 
 
 def differences(deploy: Path) -> list[str]:
