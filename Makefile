@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs lock secrets
+.PHONY: help setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs sizing lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -152,6 +152,7 @@ check: setup-dev  ## Format, lint, types, generated files current, links of Mark
 	$(DEV)/python -m tests.compose
 	$(DEV)/python -m tests.kubernetes
 	$(DEV)/python -m semblance.observability.generated --check deploy
+	$(DEV)/python benchmarks/sizing.py --check docs/sizing.md
 	@$(MAKE) --no-print-directory check-docs
 
 check-docs: docs  # Every page has its place, links and anchors lead somewhere, references are current
@@ -176,6 +177,9 @@ references: setup-dev  ## Write docs/reference from the settings, the commands a
 
 docs: setup-dev  ## Build the documentation's site into site/ (DOCS_SOURCE=https://… for links to the code)
 	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+
+sizing: setup-dev  ## Compute the tables of docs/sizing.md
+	$(DEV)/python benchmarks/sizing.py --write docs/sizing.md
 
 lock:  ## Lock the environments anew from environments/*.in
 	@$(BUILD) --lock

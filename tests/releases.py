@@ -81,6 +81,7 @@ class FakeReleases(Releases):
             active_memory=3 * 2**30,
             new_memory=0 if wanted.keep_index else 2**29,
             new_disk=0 if wanted.keep_index else 2**30,
+            query_nodes=1,
             seconds=seconds,
             index=drafted.index,
         )

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from deploy import credentials
+from semblance.orchestrator import sizing
 from semblance.orchestrator.doctor.host import DECODE_BYTES
 from semblance.orchestrator.grpc_edge.health import LIVENESS, OVERALL
 from semblance.orchestrator.grpc_edge.server import SERVICES
@@ -485,6 +486,19 @@ def monitored(of: Namespace) -> Iterator[str]:
                 yield f"{workload.name} is scraped {scraped.get(workload.name, 0)} times"
 
 
+def sized(of: Namespace) -> Iterator[str]:
+    """docs/sizing.md counts with what a query node and an orchestrator have here."""
+    for each in of.of("Milvus"):
+        node = each["spec"]["components"]["queryNode"]["resources"]
+        counted = {"cpu": f"{sizing.NODE_CORES.value:g}", "memory": f"{sizing.NODE_GIB.value:g}Gi"}
+        if node["requests"] != counted or node["limits"] != {"memory": counted["memory"]}:
+            yield f"{label(each)} has query nodes of {node}, and sizing counts with {counted}"
+    if of.of("ServiceMonitor"):
+        for workload in of.components("orchestrator"):
+            if _resources(workload, "requests").get("cpu") != f"{sizing.POD_CORES.value:g}":
+                yield f"{workload.name} has not the {sizing.POD_CORES.text} cores that sizing counts with"
+
+
 CHECKS = (
     unique,
     placed,
@@ -500,6 +514,7 @@ CHECKS = (
     tritons,
     network,
     monitored,
+    sized,
 )
 
 

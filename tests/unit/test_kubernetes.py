@@ -325,6 +325,16 @@ def test_what_the_api_server_would_refuse_is_caught(built: Built, make: Slip, pr
         ),
         (slip("Service orchestrators", "spec", "ports", 1, "name", to="prometheus"), "orchestrator is scraped 0 times"),
         (slip("ServiceMonitor semblance", "spec", "jobLabel", to="app"), "is scraped as None; expected semblance"),
+        # What sizing counts with
+        (
+            slip(
+                "milvus Milvus semblance",
+                *("spec", "components", "queryNode", "resources", "requests", "memory"),
+                to="64Gi",
+            ),
+            "and sizing counts with",
+        ),
+        (slip(ORCHESTRATOR, *CONTAINER, "resources", "requests", "cpu", to="4"), "not the 2 cores that sizing"),
         # kind's node
         (slip(f"{KIND} PersistentVolume demo-weights", "spec", "hostPath", "path", to="/weights"), "and the node has"),
         (slip(f"{KIND} PersistentVolumeClaim exports", "spec", "volumeName", to="x"), "which does not name it"),

@@ -29,6 +29,7 @@ from semblance.orchestrator import bootstrap, follower, keeper, releases, verifi
 from semblance.orchestrator.adapters.manifests import FileModelRepository
 from semblance.orchestrator.errors import DependencyUnavailable, InvalidImage
 from semblance.orchestrator.release import ModelVersion, ReleaseState, Tensor
+from semblance.orchestrator.sizing import disk_of_row, memory_of_row, query_nodes
 from semblance.orchestrator.testing import example_release
 from tests.integration.service.world import (
     BLUE,
@@ -661,7 +662,10 @@ async def test_a_plan_does_nothing(client: AsyncClient, world: World) -> None:
     before = set(world.index.collections)
     plan = await client.releases.plan(NEW_EMBEDDER)
     assert (plan.release_id, plan.dimension, plan.new_collection, plan.items, plan.rows) == ("r2", 24, True, 3, 4)
-    assert 0 < plan.new_memory < plan.active_memory
+    [active] = [each.release for each in await world.registry.releases()]
+    assert plan.active_memory == 4 * memory_of_row(active.dimension, active.index)
+    assert plan.new_memory == 4 * memory_of_row(24, active.index)
+    assert (plan.new_disk, plan.query_nodes) == (4 * disk_of_row(24), query_nodes(plan.active_memory + plan.new_memory))
     assert plan.seconds is not None
     assert plan.seconds > 0
     assert set(world.index.collections) == before

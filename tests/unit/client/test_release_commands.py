@@ -80,6 +80,7 @@ def test_a_plan_says_what_it_takes(run: Run, releases: FakeReleases) -> None:
     assert (found["items"], found["images"], found["rows"]) == ("40", "1,234", "5,678")
     assert (found["memory now"], found["memory while both stand"]) == ("3 GiB", "3.5 GiB")
     assert (found["memory after"], found["disk"]) == ("512 MiB", "1 GiB more")
+    assert found["query nodes"] == "1 while both stand"
     assert found["time"] == "about 13 min"
 
 

@@ -103,7 +103,7 @@ async def ask(request: pytest.FixtureRequest, target: str) -> AsyncIterator[Ask]
 async def test_a_plan(ask: Ask, releases: FakeReleases) -> None:
     plan = await ask("plan", NewRelease("big", detector=3, embedder=2, m=32, ef_construction=400, ef=64, metric="l2"))
     assert releases.asked == [Wanted("big", 3, 2, domain.IndexParameters(32, 400, 64), metric=Measure.L2)]
-    sizes = (ITEMS, 1234, 5678, 3 * 2**30, 2**29, 2**30)
+    sizes = (ITEMS, 1234, 5678, 3 * 2**30, 2**29, 2**30, 1)
     index = IndexParameters(16, 200, 128, "l2")
     assert plan == ReleasePlan("big", DETECTOR, SMALLER, 384, True, *sizes, seconds=754.0, index=index)
 

@@ -135,6 +135,7 @@ def plan(message: release_pb2.ReleasePlan) -> ReleasePlan:
         active_memory=message.active_memory,
         new_memory=message.new_memory,
         new_disk=message.new_disk,
+        query_nodes=message.query_nodes,
         seconds=message.seconds if message.HasField("seconds") else None,
         index=_index(message.index),
     )

@@ -138,6 +138,7 @@ class ReleasePlan:
         active_memory: bytes that Milvus holds in memory for the active release's collection.
         new_memory: the same for the new one.
         new_disk: bytes that the new one takes on disk.
+        query_nodes: nodes of 128 GiB that hold both in a Milvus cluster.
         seconds: until it is ready; None where there is nothing to tell from.
     """
 
@@ -152,6 +153,7 @@ class ReleasePlan:
     active_memory: int
     new_memory: int
     new_disk: int
+    query_nodes: int
     seconds: float | None
     index: IndexParameters
 

@@ -26,6 +26,7 @@ from semblance.orchestrator.release import (
     ReleaseState,
 )
 from semblance.orchestrator.requirement import failing, parse_requirements
+from semblance.orchestrator.sizing import disk_of_row, memory_of_row, query_nodes
 
 # How long an activation waits, in seconds, until what was put before is in the release's collection, and then until
 # every orchestrator follows.
@@ -36,12 +37,6 @@ POLL_SECONDS = 0.1
 STATUS_TIMEOUT = 5.0
 # Items that a plan describes to see what one takes, and at once.
 SAMPLE = 8
-# Of a row of an HNSW index in memory, in bytes, beside the vector's: its scalar fields, and 4 for each of the 2 M
-# neighbours on the lowest layer, where nearly all are (Malkov and Yashunin, arXiv:1603.09320, section 4.2.3).
-ROW_BYTES = 200
-FLOAT32_BYTES = 4
-# Milvus keeps the rows as they were inserted beside the index that is built from them.
-COPIES_ON_DISK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +82,7 @@ class Plan:
     active_memory: int
     new_memory: int
     new_disk: int
+    query_nodes: int
     seconds: float | None
     index: IndexParameters
 
@@ -138,6 +134,8 @@ class Releases:
         release = await self._draft(wanted, active)
         size = await self._ports.metadata.count(active.collection)
         new = release.collection != active.collection
+        active_memory = size.vectors * memory_of_row(active.dimension, active.index)
+        new_memory = size.vectors * memory_of_row(release.dimension, release.index) if new else 0
         return Plan(
             release.release_id,
             release.detector,
@@ -146,9 +144,10 @@ class Releases:
             size.items,
             size.images,
             size.vectors,
-            size.vectors * memory_of_row(active),
-            size.vectors * memory_of_row(release) if new else 0,
-            size.vectors * COPIES_ON_DISK * (release.dimension * FLOAT32_BYTES + ROW_BYTES) if new else 0,
+            active_memory,
+            new_memory,
+            size.vectors * disk_of_row(release.dimension) if new else 0,
+            query_nodes(active_memory + new_memory),
             await self._seconds(active, size.items) if new else 0.0,
             release.index,
         )
@@ -378,11 +377,6 @@ def needs_collection(release: Release, active: Release, keep_index: bool) -> boo
             "the collection, and the index has the parameters that it was made with"
         )
     return graph or release.embedder != active.embedder or (release.detector != active.detector and not keep_index)
-
-
-def memory_of_row(release: Release) -> int:
-    """Bytes in Milvus' memory."""
-    return release.dimension * FLOAT32_BYTES + 2 * release.index.m * FLOAT32_BYTES + ROW_BYTES
 
 
 def _index(wanted: Wanted, active: IndexParameters) -> IndexParameters:

@@ -286,6 +286,7 @@ class ReleasePlan(_message.Message):
     ACTIVE_MEMORY_FIELD_NUMBER: _builtins.int
     NEW_MEMORY_FIELD_NUMBER: _builtins.int
     NEW_DISK_FIELD_NUMBER: _builtins.int
+    QUERY_NODES_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     release_id: _builtins.str
@@ -300,6 +301,8 @@ class ReleasePlan(_message.Message):
     """Estimates of Milvus' memory and disk for the active release's collection and for the new one, in bytes."""
     new_memory: _builtins.int
     new_disk: _builtins.int
+    query_nodes: _builtins.int
+    """Query nodes of 128 GiB that hold both."""
     seconds: _builtins.float
     """Estimated seconds, from a few items that were described now with the active release; unset where there are none."""
     @_builtins.property
@@ -322,12 +325,13 @@ class ReleasePlan(_message.Message):
         active_memory: _builtins.int = ...,
         new_memory: _builtins.int = ...,
         new_disk: _builtins.int = ...,
+        query_nodes: _builtins.int = ...,
         seconds: _builtins.float | None = ...,
         index: Global___IndexParameters | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "detector", b"detector", "embedder", b"embedder", "index", b"index", "seconds", b"seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "active_memory", b"active_memory", "detector", b"detector", "dimension", b"dimension", "embedder", b"embedder", "images", b"images", "index", b"index", "items", b"items", "new_collection", b"new_collection", "new_disk", b"new_disk", "new_memory", b"new_memory", "release_id", b"release_id", "rows", b"rows", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "active_memory", b"active_memory", "detector", b"detector", "dimension", b"dimension", "embedder", b"embedder", "images", b"images", "index", b"index", "items", b"items", "new_collection", b"new_collection", "new_disk", b"new_disk", "new_memory", b"new_memory", "query_nodes", b"query_nodes", "release_id", b"release_id", "rows", b"rows", "seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
     _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015

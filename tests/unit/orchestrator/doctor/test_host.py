@@ -9,7 +9,7 @@ from semblance.orchestrator.doctor import host
 from semblance.orchestrator.doctor.examination import footprint_of
 from semblance.orchestrator.doctor.finding import Outcome
 from semblance.orchestrator.doctor.host import Footprint, Host
-from semblance.orchestrator.releases import memory_of_row
+from semblance.orchestrator.sizing import memory_of_row
 from tests.unit.orchestrator.doctor.fakes import MODELS, RELEASE, VECTORS, live, outcomes, settings
 
 GIB = 2**30
@@ -83,7 +83,7 @@ def test_memory_is_not_judged_where_the_releases_are_not_known() -> None:
 def test_the_next_release_is_counted_like_the_one_there_is() -> None:
     sizes = dict.fromkeys(MODELS, GIB)
     footprint = footprint_of(live(), sizes, milvus_local=True, triton_local=True)
-    assert footprint.collections == 2 * VECTORS * memory_of_row(RELEASE)
+    assert footprint.collections == 2 * VECTORS * memory_of_row(RELEASE.dimension, RELEASE.index)
     assert footprint.models == 4 * GIB
     elsewhere = footprint_of(live(), sizes, milvus_local=False, triton_local=False)
     assert (elsewhere.collections, elsewhere.models) == (0, 0)

@@ -35,6 +35,7 @@ def plan_table(plan: ReleasePlan) -> Table:
     table.add_row("memory now", in_bytes(plan.active_memory))
     table.add_row("memory while both stand", in_bytes(both))
     table.add_row("memory after", in_bytes(after))
+    table.add_row("query nodes", f"{plan.query_nodes:,} while both stand")
     table.add_row("disk", f"{in_bytes(plan.new_disk)} more")
     table.add_row("time", duration(plan))
     return table

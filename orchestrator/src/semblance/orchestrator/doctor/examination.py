@@ -12,8 +12,8 @@ from semblance.orchestrator.doctor.live import Live
 from semblance.orchestrator.doctor.looks import ImageLook, MilvusLook, RepositoryLook
 from semblance.orchestrator.errors import SemblanceError
 from semblance.orchestrator.release import ModelVersion
-from semblance.orchestrator.releases import memory_of_row
 from semblance.orchestrator.settings import Settings
+from semblance.orchestrator.sizing import memory_of_row
 
 # For each part, in seconds: a Triton on a slow host takes long for all golden pictures.
 PATIENCE = 120.0
@@ -114,7 +114,8 @@ def footprint_of(live: Live, sizes: Mapping[ModelVersion, int], milvus_local: bo
     """Of two live releases: where there is one, the next is taken to be like it. `sizes`: bytes of each model's file,
     which its weights take at least."""
     rows = {
-        each.release.collection: live.sizes[each.release.collection][0].vectors * memory_of_row(each.release)
+        each.release.collection: live.sizes[each.release.collection][0].vectors
+        * memory_of_row(each.release.dimension, each.release.index)
         for each in live.releases
     }
     collections = _of_two(list(rows.values()))

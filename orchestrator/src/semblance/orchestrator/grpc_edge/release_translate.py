@@ -95,6 +95,7 @@ def plan_message(plan: Plan) -> release_pb2.ReleasePlan:
         active_memory=plan.active_memory,
         new_memory=plan.new_memory,
         new_disk=plan.new_disk,
+        query_nodes=plan.query_nodes,
         seconds=plan.seconds,
         index=_index_message(plan.index),
     )
