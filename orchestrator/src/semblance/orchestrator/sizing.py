@@ -35,7 +35,9 @@ ROW_BYTES = Given(
     "bytes",
     "benchmarks/results/scale.json, 100,000 rows without attributes in Milvus 2.3.5: 598 (256 numbers) to 1,286 (384)",
 )
-DISK_ROW_BYTES = Given("disk of a row beside its vector", 200, "bytes", "its scalar fields without attributes")
+DISK_ROW_BYTES = Given(
+    "disk of a row beside its vector", 200, "bytes", "its scalar fields without attributes, in each copy"
+)
 COPIES_ON_DISK = Given("copies on disk", 2, "", "Milvus keeps the rows as they were inserted beside the index of them")
 OBJECTS = Given("objects in a photo", 3.44, "", "benchmarks/results/efficiency.json: the demo's scenes")
 SEARCH_US = Given(
