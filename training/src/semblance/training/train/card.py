@@ -1,0 +1,57 @@
+"""What a run's model is, for whoever decides whether to release it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semblance.training.train.run import Record
+
+LICENCES = {
+    "detector": "It was trained with Ultralytics, which is AGPL-3.0; Ultralytics holds that its licence extends to models "
+    "trained with it. Decide before you ship it in a product of your own.",
+    "embedder": "It was trained with PyTorch and pytorch-metric-learning (BSD-3-Clause, MIT). The licence of the weights that "
+    "it began with, and the rights to your pictures, go on.",
+}
+
+
+def written(
+    model: str, settings: Mapping[str, Any], data: Mapping[str, Any], records: Sequence[Record], best: int
+) -> str:
+    """The card, as Markdown."""
+    figures = [name for name in records[0] if name not in ("epoch", "seconds")]
+    lines = [
+        f"# Model card: {model}",
+        "",
+        f"Epoch {best} of {records[-1]['epoch']} was kept"
+        + (": no epoch was better than the weights that it began with." if best == 0 else "."),
+        "",
+        "## Data",
+        "",
+        *(f"- {name}: {value}" for name, value in data.items()),
+        "",
+        "## Settings",
+        "",
+        *(f"- {name}: `{json.dumps(value)}`" for name, value in settings.items()),
+        "",
+        "## Figures",
+        "",
+        "On the validation split, which chose the epoch: measure on a test split before you believe them "
+        "(`semblance evaluate`).",
+        "",
+        "| epoch | " + " | ".join(figures) + " |",
+        "| --- |" + " --- |" * len(figures),
+        *(
+            f"| {record['epoch']} | "
+            + " | ".join("–" if record.get(name) is None else f"{record[name]:.4g}" for name in figures)
+            + " |"
+            for record in records
+        ),
+        "",
+        "## Licence",
+        "",
+        LICENCES[model],
+        "",
+    ]
+    return "\n".join(lines)
