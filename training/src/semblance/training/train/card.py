@@ -9,10 +9,10 @@ from typing import Any
 from semblance.training.train.run import Record
 
 LICENCES = {
-    "detector": "It was trained with Ultralytics, which is AGPL-3.0; Ultralytics holds that its licence extends to models "
-    "trained with it. Decide before you ship it in a product of your own.",
-    "embedder": "It was trained with PyTorch and pytorch-metric-learning (BSD-3-Clause, MIT). The licence of the weights that "
-    "it began with, and the rights to your pictures, go on.",
+    "detector": "It was trained with Ultralytics, which is AGPL-3.0; Ultralytics holds that its licence extends to "
+    "models trained with it. Decide before you ship it in a product of your own.",
+    "embedder": "It was trained with PyTorch (BSD-3-Clause) and pytorch-metric-learning (MIT), which do not bind the "
+    "weights. The licence of those that it began with, and the rights to the pictures, go on.",
 }
 
 

@@ -254,8 +254,8 @@ def embedder(
         curves.draw(run.folder / CURVES, records, {"loss": ["loss"], "validation": ["recall@1"]}, best)
         described = {
             "items": len(material.items),
-            "crops": f"{len(material.gallery.item_ids)} of reference images, {len(sources.annotated)} of annotated photos, "
-            f"{len(sources.pairs)} of feedback",
+            "crops": f"{len(material.gallery.item_ids)} of reference images, {len(sources.annotated)} of annotated "
+            f"photos, {len(sources.pairs)} of feedback",
             "validated with": f"{len(material.queries.item_ids)} crops, searched for among those of reference images",
         }
         write(run.folder / CARD, written("embedder", settings, described, records, best))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semblance.client import Box, Client, SearchRequest, SemblanceError
+from semblance.client._types import Objects
 from semblance.export.session import Progress
 from semblance.training.train.batches import Confusions
 from semblance.training.train.crops import Crop, by_photo
@@ -79,7 +80,7 @@ def mined(client: Client, crops: Sequence[Crop], progress: Progress) -> dict[str
     for path, numbers in by_photo(crops).items():
         of_photo = [crops[number] for number in numbers]
         boxes = [Box(each.box.x1, each.box.y1, each.box.x2, each.box.y2) for each in of_photo if each.box is not None]
-        objects = "all" if boxes else "largest"
+        objects: Objects = "all" if boxes else "largest"
         requests[SearchRequest(path, top_k=DEPTH, boxes=boxes, objects=objects)] = of_photo
     for done, (request, answer) in enumerate(client.search_many(list(requests), in_flight=IN_FLIGHT)):
         progress("asking the index", done, len(requests))

@@ -6,22 +6,21 @@ weights know of them by name, and the start as a candidate, so that a training n
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
+# Its own log and bars, of which ours tell what matters, are left out.
+os.environ.setdefault("YOLO_VERBOSE", "false")
 
 import numpy as np
 import torch
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import LOGGER
 
 from semblance.export import conversion
 from semblance.export import detector as exported
@@ -114,19 +113,18 @@ def prepare(weights: str, dataset: Dataset, run: Run, seed: int, progress: Progr
 
 def validate(start: Path, dataset: Dataset, recipe: Recipe, folder: Path) -> dict[str, float]:
     """Figures on the validation split."""
-    with _quiet():
-        found = YOLO(start).val(
-            data=str(dataset.folder / "data.yaml"),
-            split="val",
-            imgsz=recipe.image_size,
-            device="cpu",
-            workers=0,
-            plots=False,
-            verbose=False,
-            project=str(folder.resolve()),
-            name=WORK,
-            exist_ok=True,
-        )
+    found = YOLO(start).val(
+        data=str(dataset.folder / "data.yaml"),
+        split="val",
+        imgsz=recipe.image_size,
+        device="cpu",
+        workers=0,
+        plots=False,
+        verbose=False,
+        project=str(folder.resolve()),
+        name=WORK,
+        exist_ok=True,
+    )
     return {name: float(found.results_dict[key]) for name, key in METRICS.items()}
 
 
@@ -151,8 +149,7 @@ def train(
     if not last.exists() or _is_going_on(last):
         model = YOLO(last if last.exists() else run.folder / START)
         _watch(model, run, records, recipe, report, on_epoch)
-        with _quiet():
-            model.train(**_arguments(run, dataset, recipe, tuned), resume=last.exists())
+        model.train(**_arguments(run, dataset, recipe, tuned), resume=last.exists())
     return records
 
 
@@ -202,7 +199,7 @@ def _source(weights: str, dataset: Dataset, progress: Progress) -> tuple[Any, tu
     return network, tuple(network.names.values())
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]  # the checks run without torch
 def _take_over(network: Any, source: Any, places: list[int | None]) -> None:
     """Copies all that fits, and of the layers that give a number for each class the rows of the known ones."""
     heads = list(zip(_class_layers(network), _class_layers(source), strict=True))
@@ -292,14 +289,3 @@ def _is_going_on(last: Path) -> bool:
     """Whether a checkpoint is of a training that has not ended: at its end Ultralytics takes the optimiser out."""
     checkpoint: Mapping[str, Any] = torch.load(last, map_location="cpu", weights_only=False)
     return checkpoint.get("optimizer") is not None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ultralytics' own log and bars, of which ours tell what matters, are left out."""
-    level = LOGGER.level
-    LOGGER.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)

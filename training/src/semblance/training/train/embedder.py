@@ -1,7 +1,7 @@
 """Fine-tuning a ResNet-50 to give crops of one item nearly the same vector, and crops of others other vectors.
 
-The loss is supervised contrastive (Khosla et al. 2020, arXiv:2004.11362): of all crops in a batch, those of the same item
-are to be near. Items that are confused with each other stand in one batch, since telling these apart is what is hard.
+The loss is supervised contrastive (Khosla et al. 2020, arXiv:2004.11362): of all crops in a batch, those of the same
+item are to be near. Items that are confused with each other stand in one batch: telling these apart is what is hard.
 Batch norms stay in evaluation mode: what a network that is nearly right computes does not depend on who else is in the
 batch, and its first step starts from the very vectors that are served.
 """
@@ -42,7 +42,7 @@ STATE = "state.pt"
 """All that going on needs."""
 
 BEST = "best.pt"
-"""The state dict of the epoch that was best in validation, in torchvision's names: `semblance export embedder` reads it."""
+"""The state dict of the epoch that was best in validation, in torchvision's names."""
 
 TEMPERATURE = 0.07
 WEIGHT_DECAY = 0.02
@@ -226,7 +226,7 @@ class Training:
         return True
 
     def _is_tired(self) -> bool:
-        return self._records[-1]["epoch"] - best(self._records) >= self._recipe.patience
+        return int(self._records[-1]["epoch"]) - best(self._records) >= self._recipe.patience
 
     def _share(self, step: int) -> float:
         """The share of the highest rate: a linear rise, then a cosine down to a hundredth."""

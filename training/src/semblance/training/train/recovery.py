@@ -86,11 +86,11 @@ def detector(folder: Path, gallery: Gallery, progress: Progress) -> Any:
     return network
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
 def settle(network: torch.nn.Module, batches: Iterable[torch.Tensor]) -> None:
     """Gives batch norms the statistics of pictures, and leaves what the network computes as it is.
 
-    With z what a norm gets, of mean m and variance v over all pictures and places, it computes g (z - m) / √(v + ε) + b:
+    Of what it gets, z, with mean m and variance v over all pictures and places, a norm makes g (z - m) / √(v + ε) + b;
     the new g and b follow from those that it had with the old m and v.
 
     Args:
@@ -164,7 +164,7 @@ def _fits(network: torch.nn.Module, parameters: Parameters) -> bool:
     return wanted == {name: value.shape for name, value in parameters.items() if name.endswith(".weight")}
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]  # the checks run without torch
 def _fill(network: torch.nn.Module, parameters: Parameters) -> None:
     for name, conv, norm in _convolutions(network):
         conv.weight.copy_(torch.tensor(parameters[f"{name}.weight"]))

@@ -66,9 +66,9 @@ class Run:
         except (OSError, json.JSONDecodeError) as error:
             raise TrainingError(f"{folder} holds no run to resume: {path} can't be read; leave --resume out") from error
         if changed := sorted(name for name in begun.keys() | settings.keys() if begun.get(name) != settings.get(name)):
-            first = changed[0]
+            name = changed[0]
             raise TrainingError(
-                f"the run in {folder} was begun with {first} {begun.get(first)!r}, and this is {settings.get(first)!r}; "
+                f"the run in {folder} was begun with {name} {begun.get(name)!r}, and this is {settings.get(name)!r}; "
                 "resume it with the command that began it, or give another --output"
             )
         return cls(folder)
