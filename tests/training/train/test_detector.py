@@ -1,0 +1,89 @@
+"""The detector's command, from the shipped weights to what passes the gate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from semblance.export import manifest
+from semblance.training.train.command import train
+
+WEIGHTS = Path(__file__).resolve().parents[3] / "demo" / "weights" / "detector"
+CLASSES = ["card", "badge", "figurine"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two scenes with what the shipped detector says of them, once to learn from and once to validate on."""
+    folder = tmp_path / "dataset"
+    images = []
+    with np.load(WEIGHTS / "golden.npz") as golden:
+        scenes = list(zip(golden["inputs"], golden["outputs"], strict=True))
+    for split in ("train", "val"):
+        for number, (pixels, rows) in enumerate(scenes):
+            file = folder / "images" / split / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(file)
+            found = [row for row in rows.tolist() if row[4] > 0.5]
+            objects = [
+                {"class": CLASSES[int(row[5])], "box": row[:4], "item_id": None, "polygon": None} for row in found
+            ]
+            labels = folder / "labels" / split / f"{number}.txt"
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            labels.write_text(
+                "\n".join(
+                    f"{int(c)} {(x1 + x2) / 1280} {(y1 + y2) / 1280} {(x2 - x1) / 640} {(y2 - y1) / 640}"
+                    for x1, y1, x2, y2, _, c in found
+                )
+            )
+            images.append(
+                {
+                    "file": f"images/{split}/{number}.png",
+                    "split": split,
+                    "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                    "width": 640,
+                    "height": 640,
+                    "source": str(number),
+                    "objects": objects,
+                }
+            )
+    described = {"format": 1, "classes": CLASSES, "source": {}, "images": images}
+    (folder / "manifest.json").write_text(json.dumps(described))
+    names = {"path": str(folder), "train": "images/train", "val": "images/val", "names": dict(enumerate(CLASSES))}
+    (folder / "data.yaml").write_text(json.dumps(names))
+    return folder
+
+
+def test_a_run_is_whole_and_ends_with_the_gate(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["detector", str(dataset), "--weights", str(WEIGHTS), "--output", str(run), "--epochs", "1"]
+    result = CliRunner().invoke(train, arguments)
+    assert result.exit_code == 0, result.output
+    records = [json.loads(line) for line in (run / "progress.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [0, 1]
+    # Before the first step it is the shipped detector, whose own answers are the truth here.
+    assert records[0]["mAP50"] > 0.95
+    assert manifest.verify(run / "export").parity.figures["min_iou"] >= 0.99
+    assert "AGPL" in (run / "MODEL_CARD.md").read_text()
+    assert (run / "curves.png").stat().st_size > 1000
+    assert f"semblance publish {run / 'export'}" in result.output
+    again = CliRunner().invoke(train, arguments)
+    assert again.exit_code == 1
+    assert "--resume" in again.output
+    other = CliRunner().invoke(train, [*arguments, "--resume", "--batch", "4"])
+    assert other.exit_code == 1
+    assert "was begun with batch 16" in other.output
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    arguments = ["detector", str(tmp_path), "--weights", str(WEIGHTS), "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(train, arguments)
+    assert result.exit_code == 1
+    assert "semblance dataset import" in result.output
+    assert not (tmp_path / "run").exists()

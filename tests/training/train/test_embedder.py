@@ -1,0 +1,135 @@
+"""The embedder's training: resumed as if never stopped, with confused items in one batch."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semblance.client import Client, NewItem
+from semblance.client.testing import FakeSemblance
+from semblance.export import embedder as exported
+from semblance.export import gallery
+from semblance.orchestrator.box import Box
+from semblance.training.train import confusion, crops, material
+from semblance.training.train.batches import Batches
+from semblance.training.train.crops import Crop
+from semblance.training.train.embedder import BEST, Recipe, Training
+from semblance.training.train.errors import TrainingError
+from semblance.training.train.material import Material, Sources
+from semblance.training.train.run import Run
+
+RECIPE = Recipe(epochs=2, rate=1e-3, items=3, side=32, layers=1, patience=9, seed=4)
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Path:
+    """Six items with a picture each."""
+    rows = ["item_id,image"]
+    for number, pixels in enumerate(gallery.drawn(6, 64).pixels):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        rows.append(f"item-{number},{number}.png")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.fixture
+def cut(catalogue: Path) -> Material:
+    sources = material.collect(catalogue, None, None)
+    queries = tuple(Crop(crop.path, crop.item_id, Box(8, 8, 56, 56)) for crop in sources.references)
+    return material.cut(Sources(sources.references, queries, (), queries), None, 0, quiet)
+
+
+def begun(folder: Path, cut: Material) -> Training:
+    run = Run.open(folder, {}, resume=folder.exists())
+    return Training(run, exported.random(1).trunk, cut, {}, RECIPE, quiet)
+
+
+def test_a_resumed_run_ends_as_one_that_was_never_stopped(cut: Material, tmp_path: Path) -> None:
+    whole = begun(tmp_path / "whole", cut).train(quiet)
+
+    def stop(record: dict[str, Any]) -> None:
+        if record["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begun(tmp_path / "stopped", cut).train(stop)
+    resumed = begun(tmp_path / "stopped", cut).train(quiet)
+    assert [r | {"seconds": 0} for r in resumed] == [r | {"seconds": 0} for r in whole]
+    assert [record["epoch"] for record in whole] == [0, 1, 2]
+    one, other = (torch.load(tmp_path / name / "state.pt")["trunk"] for name in ("whole", "stopped"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    # What is kept is what the export reads.
+    exported.load(tmp_path / "whole" / BEST)
+
+
+def test_only_the_last_layers_learn_and_no_statistics_move(cut: Material, tmp_path: Path) -> None:
+    training = begun(tmp_path / "run", cut)
+    before = exported.random(1).trunk.state_dict()
+    training.train(quiet)
+    after = torch.load(tmp_path / "run" / "state.pt")["trunk"]
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith("layer4.") and "running" not in name for name in moved)
+
+
+def test_confused_items_stand_in_one_batch(cut: Material) -> None:
+    batches = Batches(cut, 2, 32, 0)
+    rivals = {f"item-{n}": [f"item-{n ^ 1}"] for n in range(6)}
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(4):
+            pixels, items = batches.batch(number, rivals, pool)
+            assert pixels.shape == (4, 32, 32, 3)
+            assert items[0] ^ 1 == items[2]
+            again, _ = batches.batch(number, rivals, pool)
+            np.testing.assert_array_equal(pixels, again)
+
+
+def test_the_index_says_which_items_it_confuses(catalogue: Path) -> None:
+    crop = material.collect(catalogue, None, None).references[2]
+    with FakeSemblance() as fake, Client(fake.target) as client:
+        for number in range(4):
+            client.put_item(NewItem(f"item-{number}", [catalogue.with_name(f"{number}.png")]))
+        found = confusion.mined(client, [Crop(crop.path, crop.item_id, Box(0, 0, 64, 64))], quiet)
+    assert set(found) == {"item-2"}
+    assert set(found["item-2"]) == {"item-0", "item-1", "item-3"}
+
+
+def test_a_verdicts_wrong_item_becomes_a_rival(catalogue: Path, tmp_path: Path) -> None:
+    feedback = tmp_path / "feedback"
+    feedback.mkdir()
+    pair = {"image": "../1.png", "box": [0, 0, 30, 40], "class": None, "positive": "item-1", "negatives": ["item-5"]}
+    (feedback / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    sources = material.collect(catalogue, None, feedback)
+    assert material.cut(sources, None, 0, quiet).negatives == {"item-1": ("item-5",)}
+
+
+def test_a_line_that_is_no_pair_is_named(catalogue: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"image": "1.png"}\n')
+    with pytest.raises(TrainingError, match=r"pairs\.jsonl:1 is no pair"):
+        material.collect(catalogue, None, tmp_path)
+
+
+def test_crops_are_those_of_the_service(catalogue: Path) -> None:
+    photo = crops.read(catalogue.with_name("1.png"))
+    square = crops.square(photo, Box(0, 0, 64, 32))
+    assert square.shape == (224, 224, 3)
+    assert (square[:56] == crops.PAD_VALUE).all()
+    assert (square[-56:] == crops.PAD_VALUE).all()
+
+
+def test_one_item_is_too_few(catalogue: Path, cut: Material, tmp_path: Path) -> None:
+    alone = Material(cut.items[:1], cut.patches, {}, cut.gallery, cut.queries)
+    with pytest.raises(TrainingError, match="there is only one"):
+        begun(tmp_path / "run", alone)
