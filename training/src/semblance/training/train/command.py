@@ -171,21 +171,21 @@ def detector(
 @click.option(
     "--side",
     type=click.IntRange(32, 224),
-    default=160,
+    default=224,
     show_default=True,
-    help="Pixels along the crops of training; the embedder is served with 224.",
+    help="Pixels along the crops of training. Smaller is cheaper, but the embedder is served with 224.",
 )
 @click.option(
     "--layers",
     type=click.IntRange(1, 5),
-    default=2,
+    default=1,
     show_default=True,
     help="How many of the network's five stages learn, the last first.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
-    default=2e-4,
+    default=1e-4,
     show_default=True,
     help="The highest learning rate.",
 )
