@@ -19,9 +19,10 @@ WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs: the orchestrator's address, and the versions of what is behind it."""
+    """What runs: the orchestrator's address and Milvus', and the versions of what is behind the orchestrator."""
 
     target: str
+    milvus: str
     triton_version: str
     milvus_version: str
 
@@ -56,7 +57,7 @@ def started(repository: Path, folder: Path, console: Console) -> Iterator[Stack]
             )
         with InferenceServerClient(inference.grpc) as client:
             triton_version = str(client.get_server_metadata().version)
-        stack = Stack(service.address, triton_version, milvus.version(vectors.uri))
+        stack = Stack(service.address, vectors.uri, triton_version, milvus.version(vectors.uri))
         console.print(f"Triton {stack.triton_version} at {inference.grpc}")
         console.print(f"Milvus {stack.milvus_version} at {vectors.uri}")
         console.print(f"Semblance at {stack.target}")
