@@ -85,8 +85,9 @@ async def test_a_photo_that_was_written_again_meanwhile_stays(kept: Kept, monkey
 
     async def and_somebody_writes(before: datetime, limit: int) -> list[str]:
         found = list(await listed(before, limit))
-        # A put that has written its image, and not its item yet.
-        await kept.images.write("a" * 64, b"photo")
+        for image_id in found:
+            # A put that has written its image, and not its item yet.
+            await kept.images.write(image_id, b"photo")
         return found
 
     monkeypatch.setattr(kept.feedback, "discarded_images", and_somebody_writes)
