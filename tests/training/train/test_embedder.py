@@ -10,50 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from semblance.client import Client, NewItem
 from semblance.client.testing import FakeSemblance
 from semblance.export import embedder as exported
-from semblance.export import gallery
 from semblance.orchestrator.box import Box
 from semblance.training.train import confusion, crops, material
 from semblance.training.train.batches import Batches
 from semblance.training.train.crops import Crop
-from semblance.training.train.embedder import BEST, Recipe, Training
+from semblance.training.train.embedder import BEST
 from semblance.training.train.errors import TrainingError
-from semblance.training.train.material import Material, Sources
-from semblance.training.train.run import Run
-
-RECIPE = Recipe(epochs=2, rate=1e-3, items=3, side=32, layers=1, patience=9, seed=4)
-
-
-def quiet(*_: object) -> None:
-    pass
-
-
-@pytest.fixture
-def catalogue(tmp_path: Path) -> Path:
-    """Six items with a picture each."""
-    rows = ["item_id,image"]
-    for number, pixels in enumerate(gallery.drawn(6, 64).pixels):
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-        rows.append(f"item-{number},{number}.png")
-    path = tmp_path / "manifest.csv"
-    path.write_text("\n".join(rows))
-    return path
-
-
-@pytest.fixture
-def cut(catalogue: Path) -> Material:
-    sources = material.collect(catalogue, None, None)
-    queries = tuple(Crop(crop.path, crop.item_id, Box(8, 8, 56, 56)) for crop in sources.references)
-    return material.cut(Sources(sources.references, queries, (), queries), None, 0, quiet)
-
-
-def begun(folder: Path, cut: Material) -> Training:
-    run = Run.open(folder, {}, resume=folder.exists())
-    return Training(run, exported.random(1).trunk, cut, {}, RECIPE, quiet)
+from semblance.training.train.material import Material
+from tests.training.train.course import begun, quiet
 
 
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(cut: Material, tmp_path: Path) -> None:

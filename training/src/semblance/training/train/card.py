@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from semblance.training.train.run import Record
@@ -16,16 +17,30 @@ LICENCES = {
 }
 
 
+@dataclass(frozen=True)
+class Finish:
+    """What was done to the kept epoch's network: its name, its figures, and whether it was kept."""
+
+    name: str
+    record: Record
+    kept: bool
+
+
 def written(
-    model: str, settings: Mapping[str, Any], data: Mapping[str, Any], records: Sequence[Record], best: int
+    model: str,
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+    records: Sequence[Record],
+    best: int,
+    finish: Finish | None = None,
 ) -> str:
     """The card, as Markdown."""
     figures = [name for name in records[0] if name not in ("epoch", "seconds")]
     lines = [
         f"# Model card: {model}",
         "",
-        f"Epoch {best} of {records[-1]['epoch']} was kept"
-        + (": no epoch was better than the weights that it began with." if best == 0 else "."),
+        f"Epoch {best} of {records[-1]['epoch']} was kept" + (": what it began with." if best == 0 else "."),
+        *([f"A {finish.name} behind it was {'kept' if finish.kept else 'no better, and left out'}."] if finish else []),
         "",
         "## Data",
         "",
@@ -42,12 +57,8 @@ def written(
         "",
         "| epoch | " + " | ".join(figures) + " |",
         "| --- |" + " --- |" * len(figures),
-        *(
-            f"| {record['epoch']} | "
-            + " | ".join("–" if record.get(name) is None else f"{record[name]:.4g}" for name in figures)
-            + " |"
-            for record in records
-        ),
+        *(_row(str(record["epoch"]), figures, record) for record in records),
+        *([_row(f"{best}, with a {finish.name}", figures, finish.record)] if finish else []),
         "",
         "## Licence",
         "",
@@ -55,3 +66,8 @@ def written(
         "",
     ]
     return "\n".join(lines)
+
+
+def _row(name: str, figures: Sequence[str], record: Record) -> str:
+    values = ("–" if record.get(figure) is None else f"{record[figure]:.4g}" for figure in figures)
+    return f"| {name} | {' | '.join(values)} |"

@@ -19,7 +19,7 @@ from semblance.client.commands.connection import Connect, connection_options
 from semblance.export.delivery import refusals, show, shown_progress
 from semblance.export.repository import Published
 from semblance.training.dataset.dataset import Dataset, DatasetError
-from semblance.training.train.card import written
+from semblance.training.train.card import Finish, written
 from semblance.training.train.errors import TrainingError
 from semblance.training.train.run import CARD, CURVES, EXPORT, Run, Step, write
 
@@ -69,7 +69,7 @@ def train() -> None:
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="The highest learning rate.  [default: 0.0002 where the weights know every class, else 0.001]",
+    help="The highest learning rate.  [default: 0.00002 where the weights know every class, else 0.001]",
 )
 @click.option(
     "--patience", type=click.IntRange(min=1), default=10, show_default=True, help="Epochs without a better one."
@@ -164,7 +164,13 @@ def detector(
     is_flag=True,
     help="Search the running service with the crops: wrong items that it finds are learnt to be told apart.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=6, show_default=True, help="Times to see every crop.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Times to see every crop; with 0 the network stays what it is, and only the head behind it is fitted.",
+)
 @click.option(
     "--batch", type=click.IntRange(min=2), default=20, show_default=True, help="Items in a step, 2 crops each."
 )
@@ -251,6 +257,9 @@ def embedder(
             course = training.Training(run, trunk, material, rivals, recipe, report)
             records = course.train(_told("recall@1", "loss"))
         best = training.best(records)
+        with shown_progress() as progress:
+            head, fitted = training.headed(run, material, seed, progress)
+        _told("recall@1")(fitted)
         curves.draw(run.folder / CURVES, records, {"loss": ["loss"], "validation": ["recall@1"]}, best)
         described = {
             "items": len(material.items),
@@ -258,8 +267,9 @@ def embedder(
             f"photos, {len(sources.pairs)} of feedback",
             "validated with": f"{len(material.queries.item_ids)} crops, searched for among those of reference images",
         }
-        write(run.folder / CARD, written("embedder", settings, described, records, best))
-        _deliver(run, "embedder", lambda progress: training.package(run, material, progress))
+        finish = Finish("head", fitted, kept=head is not None)
+        write(run.folder / CARD, written("embedder", settings, described, records, best, finish))
+        _deliver(run, "embedder", lambda progress: training.package(run, material, head, progress))
 
 
 def say(text: str) -> None:
@@ -271,7 +281,8 @@ def _told(*names: str) -> Callable[[Mapping[str, Any]], None]:
 
     def tell(record: Mapping[str, Any]) -> None:
         figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if record.get(name) is not None)
-        what = f"epoch {record['epoch']}" if record["epoch"] else "before training"
+        epoch = record.get("epoch")
+        what = "with a head" if epoch is None else f"epoch {epoch}" if epoch else "before training"
         say(f"{what}: {figures or 'nothing to validate on'} ({record['seconds']:.0f} s)")
 
     return tell

@@ -35,6 +35,12 @@ class Augmentation:
     hidden: float = 0.45
 
 
+STILL = Augmentation(
+    jitter=0, turn=0, tilt=0, gain=0, cast=0, fall=0, blur=0, grain=0, quality=96, occlusion=0, hidden=0
+)
+"""Changes nothing but what a JPEG of the best quality here does."""
+
+
 def view(random: np.random.Generator, patch: Patch, other: Patch, side: int, widest: Augmentation) -> NDArray[np.uint8]:
     """One view of a patch's box, letterboxed as the service does: UINT8 [side,side,3], RGB.
 
