@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help evaluate setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs sizing lock secrets
+.PHONY: help evaluate loop setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs sizing lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -49,6 +49,9 @@ demo: setup  ## Publish, start, index 240 items, search 60 unseen scenes, report
 evaluate: setup-export  ## Measure detection, retrieval, index and robustness on unseen scenes: training/out/report.html
 	@$(BUILD) triton
 	@.venv/export/bin/python -m demo.report
+
+loop: setup setup-export  ## Annotate, fine-tune, release, collect feedback, learn from it, release again: by how much is it better?
+	@.venv/export/bin/python -m demo.loop
 
 model_repository/%/1: | setup  # The demo's models, where nothing else is published yet
 	@ls -d model_repository/$*/[0-9]* >/dev/null 2>&1 || $(APP)/semblance publish demo/weights/$*

@@ -9,10 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +17,7 @@ from rich.table import Table
 
 from demo import generate
 from demo.evaluate import PATIENCE, search
+from demo.phases import Phases
 from demo.scenes import Truth, read_truth
 from demo.scoring import Score
 from demo.stack import publish, semblance, started
@@ -33,20 +31,6 @@ REPOSITORY = OUT / "model_repository"
 RECALL_AT_1, RECALL_AT_5 = 0.90, 0.97
 
 console = Console()
-
-
-@dataclass(slots=True)
-class Phases:
-    """Wall seconds by phase."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        console.rule(f"[bold]{name}", align="left")
-        begin = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - begin, 1)
 
 
 def measure(scenes: list[Truth], results: list[SearchResult]) -> Score:
@@ -81,7 +65,7 @@ def report(score: Score, figures: dict[str, object]) -> None:
 
 
 def main() -> None:
-    phases = Phases()
+    phases = Phases(console)
     shutil.rmtree(OUT, ignore_errors=True)
     world = OUT / "world"
     with phases.phase("draw"):
