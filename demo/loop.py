@@ -59,6 +59,8 @@ ASKED = Scenes("asked", 100, 2)
 UNSEEN = Scenes("unseen", 150, 3)
 """What both releases are measured on, and nothing else is done with."""
 
+FIGURES = "loop.json"
+
 SECONDS = 900
 """That the loop may take on two cores which nobody else uses."""
 
@@ -164,7 +166,7 @@ class Team:
 
 
 def report(before: Record, after: Record, verdicts: int, phases: Phases, seconds: float, page: Path) -> None:
-    """Prints what the loop has gained, and writes it to `training/out/loop.json`."""
+    """Prints what the loop has gained, and writes it to `training/out/loop.json`, before anything hangs on it."""
     low, high = after.spread[GAIN]
     value = {
         "recall_before": before.value["recall@1"],
@@ -193,7 +195,7 @@ def report(before: Record, after: Record, verdicts: int, phases: Phases, seconds
         "command": "make loop",
         "environment": after.environment,
     }
-    (OUT / "loop.json").write_text(json.dumps(figure, indent=1) + "\n")
+    (OUT / FIGURES).write_text(json.dumps(figure, indent=1) + "\n")
     table = Table("phase", "seconds", title="where the time went")
     for name, spent in phases.seconds.items():
         table.add_row(name, f"{spent:.0f}")
@@ -203,13 +205,14 @@ def report(before: Record, after: Record, verdicts: int, phases: Phases, seconds
         f"{value['recall_after']:.3f} with the fine-tuned one: {value['difference']:+.3f} "
         f"(95 % interval {low:+.3f} to {high:+.3f}), after {verdicts} verdicts, in {seconds / 60:.1f} minutes."
     )
-    console.print(f"{OUT / 'loop.json'} has the figures; {page} is for reading.")
+    console.print(f"{OUT / FIGURES} has the figures; {page} is for reading.")
 
 
 def main() -> None:
     begin = time.monotonic()
     folders, phases = Folders(OUT / "loop"), Phases(console)
     shutil.rmtree(folders.root, ignore_errors=True)
+    (OUT / FIGURES).unlink(missing_ok=True)
     with phases.phase("draw a catalogue, and scenes with annotations"):
         draw(folders)
     with phases.phase("import the annotations"):
@@ -240,11 +243,8 @@ def main() -> None:
             team.release("r3", "embedder")
         with phases.phase("compare the two on unseen scenes"):
             after = team.evaluate("r3", "--compare", folders.evaluation("r2") / FILE, "--record")
-        with phases.phase("activate it if it is better"):
-            team.activate("r3", "--require", BETTER)
-        with phases.phase("stop"):
-            running.close()
-    report(before, after, verdicts, phases, time.monotonic() - begin, folders.evaluation("r3") / PAGE)
+        report(before, after, verdicts, phases, time.monotonic() - begin, folders.evaluation("r3") / PAGE)
+        team.activate("r3", "--require", BETTER)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from semblance.export import manifest
+from semblance.training.dataset.dataset import Dataset, Manifest
+from semblance.training.train import detector, tuning
 from semblance.training.train.command import train
+from semblance.training.train.detector import Recipe, Tuned
+from semblance.training.train.run import Run
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "demo" / "weights" / "detector"
 CLASSES = ["card", "badge", "figurine"]
@@ -79,6 +84,35 @@ def test_a_run_is_whole_and_ends_with_the_gate(dataset: Path, tmp_path: Path) ->
     other = CliRunner().invoke(train, [*arguments, "--resume", "--batch", "4"])
     assert other.exit_code == 1
     assert "was begun with batch 16" in other.output
+
+
+def test_weights_that_are_none_leave_nothing_in_the_way_of_the_right_command(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["detector", str(dataset), "--output", str(run), "--epochs", "1", "--image-size", "64", "--weights"]
+    wrong = CliRunner().invoke(train, [*arguments, str(tmp_path)])
+    assert wrong.exit_code == 1
+    right = CliRunner().invoke(train, [*arguments, str(WEIGHTS), "--rate", "0.00003"])
+    assert right.exit_code == 0, right.output
+    assert json.loads((run / "settings.json").read_text())["rate"] == 0.00003
+
+
+def test_a_resumed_search_goes_on_and_does_not_repeat_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Tuned] = []
+
+    def trained(run: Run, data: Dataset, recipe: Recipe, tuned: Tuned, *_: object) -> list[dict[str, Any]]:
+        tried.append(tuned)
+        (run.folder / detector.WORK).mkdir()
+        return [{"epoch": 0, "mAP50-95": 0.9}, {"epoch": 1, "mAP50-95": tuned.mosaic / 2}]
+
+    monkeypatch.setattr(detector, "train", trained)
+    (tmp_path / detector.START).touch()
+    data = Dataset(tmp_path, Manifest(classes=(), source={}, images=()))
+    recipe, default = Recipe(3, 64, 1, 0), Tuned(1e-4)
+    tuning.best(Run(tmp_path), data, recipe, default, 3, lambda _: None)
+    best = tuning.best(Run(tmp_path), data, recipe, default, 6, lambda _: None)
+    assert tried[0] == default
+    assert len(tried) == len(set(tried)) == 6
+    assert best == max(tried, key=lambda each: each.mosaic)
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:

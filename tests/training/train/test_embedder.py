@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from semblance.client import Client, NewItem
 from semblance.client.testing import FakeSemblance
 from semblance.export import embedder as exported
 from semblance.orchestrator.box import Box
+from semblance.training.dataset.dataset import Dataset, Manifest
 from semblance.training.train import confusion, crops, material
 from semblance.training.train.batches import Batches
+from semblance.training.train.command import train
 from semblance.training.train.crops import Crop
 from semblance.training.train.embedder import BEST
 from semblance.training.train.errors import TrainingError
@@ -72,6 +76,45 @@ def test_the_index_says_which_items_it_confuses(catalogue: Path) -> None:
         found = confusion.mined(client, [Crop(crop.path, crop.item_id, Box(0, 0, 64, 64))], quiet)
     assert set(found) == {"item-2"}
     assert set(found["item-2"]) == {"item-0", "item-1", "item-3"}
+
+
+def test_a_photo_is_asked_about_by_its_boxes_and_as_a_whole(catalogue: Path) -> None:
+    """Verdicts on the whole photo and on a part of it: each answer is told of its own."""
+    path = catalogue.with_name("2.png")
+    with FakeSemblance() as fake, Client(fake.target) as client:
+        for number in range(3):
+            client.put_item(NewItem(f"item-{number}", [catalogue.with_name(f"{number}.png")]))
+        both = [Crop(path, "item-2", None), *(Crop(path, "item-1", Box(0, 0, 32, 32)) for _ in range(101))]
+        found = confusion.mined(client, both, quiet)
+    assert set(found) == {"item-1", "item-2"}
+    assert "item-2" not in found["item-2"]
+    assert "item-1" not in found["item-1"]
+
+
+def test_photos_that_validate_or_test_are_not_learnt_from(catalogue: Path, tmp_path: Path) -> None:
+    digest = hashlib.sha256(catalogue.with_name("1.png").read_bytes()).hexdigest()
+    pairs: list[dict[str, Any]] = [
+        {"image": f"images/{name}.png", "box": None, "positive": "item-1", "negatives": []} for name in (digest, "b")
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    objects = [{"class": "mug", "box": [0, 0, 9, 9], "item_id": "item-1"}]
+    image = {"width": 64, "height": 64, "source": "", "objects": objects}
+    images = [
+        {**image, "file": "a.png", "split": "train", "sha256": "a" * 64},
+        {**image, "file": "b.png", "split": "test", "sha256": digest},
+    ]
+    data = Dataset(tmp_path, Manifest.model_validate({"classes": ["mug"], "source": {}, "images": images}))
+    sources = material.collect(catalogue, data, tmp_path)
+    assert [pair.crop.path.stem for pair in sources.pairs] == ["b"]
+    assert sources.held_out == 1
+
+
+@pytest.mark.parametrize("option", ["--mine", "--layers=2", "--rate=0.1"])
+def test_options_of_a_network_that_is_not_to_learn_are_refused(catalogue: Path, tmp_path: Path, option: str) -> None:
+    arguments = ["embedder", "--catalogue", str(catalogue), "--output", str(tmp_path / "run"), option]
+    done = CliRunner().invoke(train, arguments)
+    assert done.exit_code == 2
+    assert "give --epochs 1 or more" in done.output
 
 
 def test_a_verdicts_wrong_item_becomes_a_rival(catalogue: Path, tmp_path: Path) -> None:

@@ -85,6 +85,5 @@ def test_a_head_that_finds_no_more_is_left_out(cut: Material, tmp_path: Path) ->
     begun(folder, cut).train(quiet)
     # Queries that are the references themselves are all found without it.
     easy = Material(cut.items, cut.patches, {}, cut.gallery, cut.gallery)
-    head, record = headed(Run.open(folder, {}, resume=True), easy, 0, quiet)
+    head, _ = headed(Run.open(folder, {}, resume=True), easy, 0, quiet)
     assert head is None
-    assert record["recall@1"] <= 1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semblance.training.evaluate import detection, retrieval
-from semblance.training.evaluate.interval import Bootstrap, Estimate, Statistic, Weights
+from semblance.training.evaluate.interval import Bootstrap, Estimate, Statistic, Weights, doubted
 from semblance.training.evaluate.sample import ObjectSample, PhotoSample, queries
 
 Estimates = Mapping[str, Estimate]
@@ -29,7 +29,7 @@ MEANINGS: Mapping[str, str] = {
     "map50": "mean average precision of the detector at IoU 0.5, as COCO",
     "map50_95": "the same, mean over IoU 0.5 to 0.95",
     "detection_recall": "share of objects that the detector finds at the served score and IoU 0.5",
-    "detection_precision": "share of its boxes that are right there",
+    "detection_precision": "share of its boxes of the annotated classes that are right there",
     "missed": "share of objects for which nothing was detected",
     "misplaced": "share of objects whose box was detected, and whose item came first only with the true box",
     "misjudged": "share of objects whose box was detected, and whose item did not come first with the true box either",
@@ -62,9 +62,15 @@ def estimates(photos: Sequence[PhotoSample], classes: Sequence[str], bootstrap: 
 def differences(
     after: Sequence[PhotoSample], before: Sequence[PhotoSample], classes: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, Estimate]:
-    """`after` less `before` of the same photos, resampled together."""
+    """`after` less `before` of the same photos, resampled together; see `interval.doubted`."""
     late, early = statistic(after, classes), statistic(before, classes)
-    return dict(zip(MEANINGS, bootstrap.estimates(lambda weights: late(weights) - early(weights)), strict=True))
+
+    def difference(weights: Weights) -> NDArray[np.float64]:
+        return late(weights) - early(weights)
+
+    alone = difference(np.eye(len(after)))
+    found = zip(bootstrap.estimates(difference), alone.T, strict=True)
+    return dict(zip(MEANINGS, (doubted(estimate, photos) for estimate, photos in found), strict=True))
 
 
 def cause(query: ObjectSample) -> str | None:

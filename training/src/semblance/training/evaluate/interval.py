@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+from scipy.stats import binomtest
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -53,6 +54,22 @@ class Bootstrap:
         return [
             Estimate(float(column[0]), *_bca(float(column[0]), column[1:rest], column[rest:])) for column in values.T
         ]
+
+
+def doubted(difference: Estimate, photos: NDArray[np.float64]) -> Estimate:
+    """The interval of a difference, which reaches to 0 where a sign test over photos doubts that there is one.
+
+    Resamples know no photo but those that were seen: where a few got better and none worse, next to none of them says
+    that nothing changed, though chance would do as much. The exact sign test (Dixon & Mood 1946, "The statistical sign
+    test") counts the photos of which one is better, with even odds.
+
+    Args:
+        photos: float64 [photos], the difference in each photo by itself; NaN where it has nothing to tell.
+    """
+    better, worse = int((photos > 0).sum()), int((photos < 0).sum())
+    if better + worse and binomtest(better, better + worse).pvalue <= 1 - LEVEL:
+        return difference
+    return Estimate(difference.value, min(difference.low, 0.0), max(difference.high, 0.0))
 
 
 def _bca(value: float, without_one: NDArray[np.float64], drawn: NDArray[np.float64]) -> tuple[float, float]:

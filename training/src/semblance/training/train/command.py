@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -116,8 +117,8 @@ def detector(
         run = Run.open(output, settings, resume=resume)
         recipe = training.Recipe(epochs, image_size, patience, seed)
         with shown_progress() as progress:
-            rate = rate or training.prepare(weights, data, run, seed, progress)
-        tuned = training.Tuned(rate, batch)
+            suited = training.prepare(weights, data, run, seed, progress)
+        tuned = training.Tuned(rate or suited, batch)
         if tune is not None:
             from semblance.training.train import tuning
 
@@ -223,6 +224,8 @@ def embedder(
 
     It learns from the catalogue's reference images, from annotated photos of --dataset, and from --pairs.
     """
+    if not epochs:
+        _refuse_idle()
     settings = {
         "model": "embedder",
         "catalogue": str(catalogue.resolve()),
@@ -264,12 +267,20 @@ def embedder(
         described = {
             "items": len(material.items),
             "crops": f"{len(material.gallery.item_ids)} of reference images, {len(sources.annotated)} of annotated "
-            f"photos, {len(sources.pairs)} of feedback",
+            f"photos, {len(sources.pairs)} of feedback ({sources.held_out} more are of photos that validate or test)",
             "validated with": f"{len(material.queries.item_ids)} crops, searched for among those of reference images",
         }
         finish = Finish("head", fitted, kept=head is not None)
         write(run.folder / CARD, written("embedder", settings, described, records, best, finish))
         _deliver(run, "embedder", lambda progress: training.package(run, material, head, progress))
+
+
+def _refuse_idle() -> None:
+    """Raises UsageError where an option was given that says how the network learns, which it is not to."""
+    context = click.get_current_context()
+    for name in ("mine", "batch", "side", "layers", "rate", "patience"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} says how the network learns; give --epochs 1 or more with it")
 
 
 def say(text: str) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semblance.client import Box, Client, SearchRequest, SemblanceError
-from semblance.client._types import Objects
 from semblance.export.session import Progress
 from semblance.training.train.batches import Confusions
 from semblance.training.train.crops import Crop, by_photo
@@ -21,6 +20,9 @@ DEPTH = 6
 """Hits looked at, and rivals kept, of each crop."""
 
 IN_FLIGHT = 4
+
+MOST_BOXES = 100
+"""A search takes no more."""
 
 MINED = "mined.json"
 """For each item, the wrong ones that the index found for it."""
@@ -78,15 +80,21 @@ def mined(client: Client, crops: Sequence[Crop], progress: Progress) -> dict[str
     counts: dict[str, Counter[str]] = {}
     requests: dict[SearchRequest, list[Crop]] = {}
     for path, numbers in by_photo(crops).items():
-        of_photo = [crops[number] for number in numbers]
-        boxes = [Box(each.box.x1, each.box.y1, each.box.x2, each.box.y2) for each in of_photo if each.box is not None]
-        objects: Objects = "all" if boxes else "largest"
-        requests[SearchRequest(path, top_k=DEPTH, boxes=boxes, objects=objects)] = of_photo
+        boxed = [crops[number] for number in numbers if crops[number].box is not None]
+        for start in range(0, len(boxed), MOST_BOXES):
+            some = boxed[start : start + MOST_BOXES]
+            boxes = [Box(each.box.x1, each.box.y1, each.box.x2, each.box.y2) for each in some if each.box is not None]
+            requests[SearchRequest(path, top_k=DEPTH, boxes=boxes)] = some
+        if whole := [crops[number] for number in numbers if crops[number].box is None]:
+            requests[SearchRequest(path, top_k=DEPTH, objects="largest")] = whole
     for done, (request, answer) in enumerate(client.search_many(list(requests), in_flight=IN_FLIGHT)):
         progress("asking the index", done, len(requests))
         if isinstance(answer, SemblanceError):
             raise answer
-        for crop, found in zip(requests[request], answer.objects, strict=False):
+        asked = requests[request]
+        # Of a whole photo, all its crops are answered by the largest object.
+        answers = answer.objects if request.boxes else answer.objects[:1] * len(asked)
+        for crop, found in zip(asked, answers, strict=True):
             names = [hit.item_id for hit in found.hits]
             rank = names.index(crop.item_id) if crop.item_id in names else len(names)
             for place, name in enumerate(names):

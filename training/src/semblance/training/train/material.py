@@ -44,6 +44,8 @@ class Sources:
     annotated: tuple[Crop, ...]
     pairs: tuple[Pair, ...]
     queries: tuple[Crop, ...]
+    held_out: int = 0
+    """Pairs that are not learnt from: their photos are in the dataset's val or test split."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,10 @@ def collect(catalogue: Path, dataset: Dataset | None, feedback: Path | None) -> 
             f"{references[0].item_id!r}; the dataset's item_id must be the catalogue's"
         )
     pairs = tuple(_pairs(feedback)) if feedback else ()
-    return Sources(references, annotated, pairs, queries)
+    # An export names each photo by the SHA-256 of its bytes.
+    judged = {image.sha256 for image in dataset.images if image.split != "train"} if dataset else set()
+    learnt = tuple(pair for pair in pairs if pair.crop.path.stem not in judged)
+    return Sources(references, annotated, learnt, queries, len(pairs) - len(learnt))
 
 
 def cut(sources: Sources, localiser: Localiser | None, seed: int, progress: Progress) -> Material:

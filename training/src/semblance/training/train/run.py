@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +49,16 @@ class Run:
     def open(cls, folder: Path, settings: Mapping[str, Any], *, resume: bool) -> Run:
         """A new folder with these settings, or one that was begun with the same.
 
+        What a run left that ended before its first record, for want of weights perhaps, is nothing to go on with: it
+        is begun anew.
+
         Raises:
             TrainingError: it holds a run and is not to be resumed; or none, or another one, and is.
         """
         path = folder / SETTINGS
         if not resume:
+            if path.exists() and not (folder / PROGRESS).exists():
+                shutil.rmtree(folder)
             if folder.exists() and any(folder.iterdir()):
                 raise TrainingError(
                     f"{folder} is not empty; give another --output"

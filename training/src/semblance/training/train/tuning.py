@@ -27,13 +27,14 @@ def best(run: Run, dataset: Dataset, recipe: Recipe, default: Tuned, count: int,
     study = optuna.create_study(
         storage=f"sqlite:///{(run.folder / STUDY).resolve()}",
         study_name="detector",
-        sampler=optuna.samplers.TPESampler(seed=recipe.seed),
         direction="maximize",
         load_if_exists=True,
     )
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
-    if not study.trials:
+    # Otherwise a resumed search would draw the same sets again.
+    study.sampler = optuna.samplers.TPESampler(seed=recipe.seed + len(study.trials))
+    if not study.get_trials(states=[TrialState.COMPLETE, TrialState.WAITING]):
         study.enqueue_trial(
             {
                 "rate": default.rate,
