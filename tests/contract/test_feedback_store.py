@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from semblance.orchestrator.adapters.metadata.page_token import token_after
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.condition import Condition
 from semblance.orchestrator.errors import Conflict, InvalidArgument, NotFound
@@ -187,11 +188,27 @@ async def test_photos_of_what_was_deleted_are_discarded_unless_something_refers_
     assert await stores.metadata.image_ids("cc") == set()
     assert await store.discarded_images(EARLY, 10) == []
     assert list(await store.discarded_images(moment_after(), 10)) == [alone]
-    await store.forget_images([alone])
+    await store.forget_images([alone], EARLY)
+    assert list(await store.discarded_images(moment_after(), 10)) == [alone]
+    await store.forget_images([alone], moment_after())
     assert await store.discarded_images(moment_after(), 10) == []
     # What was kept for another's sake goes with that one.
     await store.delete(Choice(caller="another"), 10)
     assert list(await store.discarded_images(moment_after(), 10)) == [shared]
+
+
+async def test_a_photo_is_discarded_until_a_verdict_refers_to_it(store: FeedbackStore) -> None:
+    await store.discard_image(RIGHT.image_id)
+    assert list(await store.discarded_images(moment_after(), 10)) == [RIGHT.image_id]
+    await store.discard_image(RIGHT.image_id)
+    await add(store, RIGHT)
+    assert await store.discarded_images(moment_after(), 10) == []
+
+
+async def test_a_token_of_another_list_is_refused(store: FeedbackStore) -> None:
+    for key in ("mug-17", "0001-01-01T00:00:00+23:59 f-1", "2026-11-27T00:00:00+00:00 f\0"):
+        with pytest.raises(InvalidArgument):
+            await store.list(ALL, 10, token_after(key))
 
 
 async def test_a_photo_that_comes_back_is_not_discarded(store: FeedbackStore) -> None:

@@ -212,6 +212,16 @@ async def test_deleting_takes_the_photos_that_nothing_else_refers_to(client: Asy
     assert set(world.images.images) == {hashlib.sha256(photo).hexdigest() for photo in (RED_PHOTO, GREEN_PHOTO)}
 
 
+async def test_a_photo_whose_verdict_was_refused_goes_too(client: AsyncClient, world: World) -> None:
+    await right(client, feedback_id="one")
+    with pytest.raises(ConflictError):
+        await right(client, BOTH, feedback_id="one")
+    both = hashlib.sha256(BOTH).hexdigest()
+    assert both in world.images.images
+    await Retention(world.feedback, world.images, days=1, longest_write=0).round()
+    assert both not in world.images.images
+
+
 async def test_deletes_by_id_and_wants_one_way_to_say_what(client: AsyncClient) -> None:
     await right(client, feedback_id="one")
     await right(client, GREEN_PHOTO, feedback_id="two")

@@ -255,7 +255,7 @@ def test_a_task_has_rectangles_in_percent_and_the_items_of_its_regions(tmp_path:
     written(tmp_path / "out", feedback("f-1", Verdict.item("item-1"), success=False))
     [task] = json.loads((tmp_path / "out/tasks.json").read_text())
     region = {
-        "id": "f-1",
+        "id": hashlib.sha256(b"f-1").hexdigest()[:10],
         "to_name": "image",
         "original_width": 100,
         "original_height": 200,
@@ -341,6 +341,23 @@ def test_of_two_who_disagree_the_last_one_is_believed() -> None:
     ]
     [thing] = things_of(given)
     assert thing.item_id == "item-3"
+
+
+def test_what_was_said_is_taken_back_by_whoever_calls_it_wrong_later(tmp_path: Path) -> None:
+    later = CREATED.replace(year=CREATED.year + 1)
+    right, wrong = feedback("f-1", Verdict.right("item-0")), feedback("f-2", Verdict.wrong("item-0"), given_at=later)
+    made = written(tmp_path / "out", right, wrong)
+    assert (made.queries, made.pairs) == (0, 0)
+    again = written(tmp_path / "again", replace(right, given_at=later), replace(wrong, given_at=CREATED))
+    assert (again.queries, again.pairs) == (1, 1)
+
+
+def test_regions_whose_feedback_begins_alike_are_two(tmp_path: Path) -> None:
+    other = replace(ANSWERED, box=Box(50, 50, 80, 90))
+    given = feedback("verdict-2026-1", Verdict.item("item-1")), feedback("verdict-2026-2", Verdict.box_wrong(), other)
+    written(tmp_path / "out", *given)
+    [task] = json.loads((tmp_path / "out/tasks.json").read_text())
+    assert len({result["id"] for result in task["predictions"][0]["result"]}) == 2
 
 
 @pytest.mark.parametrize(

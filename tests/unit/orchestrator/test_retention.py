@@ -111,3 +111,30 @@ async def test_a_photo_that_is_gone_already_ends_it_too(kept: Kept) -> None:
     await kept.images.remove("a" * 64, NOW)
     await kept.round()
     assert await kept.feedback.discarded_images(NOW + timedelta(days=1), 10) == []
+
+
+async def test_a_photo_that_cant_be_removed_keeps_no_other_one(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        await kept.add(name, name * 64, DAYS + 1)
+    remove = kept.images.remove
+
+    async def but_for_one(image_id: str, before: datetime) -> bool:
+        if image_id == "a" * 64:
+            raise DependencyUnavailable("its folder can't be written")
+        return await remove(image_id, before)
+
+    monkeypatch.setattr(kept.images, "remove", but_for_one)
+    with pytest.raises(DependencyUnavailable):
+        await kept.round()
+    assert kept.photos == {"a" * 64}
+    monkeypatch.undo()
+    await kept.round()
+    assert kept.photos == set()
+
+
+async def test_a_store_that_may_take_a_new_photo_for_the_old_keeps_it(kept: Kept) -> None:
+    await kept.add("old", "a" * 64, DAYS + 1)
+    kept.images.removes_exactly = False
+    await kept.round()
+    assert kept.metadata.feedback == {}
+    assert kept.photos == {"a" * 64}

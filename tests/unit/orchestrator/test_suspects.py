@@ -14,6 +14,7 @@ from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.orchestrator.feedback import MAX_HITS, Kind, Source, Verdict
 from semblance.orchestrator.filter import Comparison, Operator
 from semblance.orchestrator.limit import Limit
+from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.pipeline import Answer, Query, Selection
 from semblance.orchestrator.queue import FairQueue
 from semblance.orchestrator.suspects import MOST, MOST_BYTES, Outcome, Suspects, Suspicion, suspicious
@@ -106,6 +107,17 @@ def test_a_filter_says_nothing_of_the_models() -> None:
     filtered = replace(QUERY, where=Comparison("price", Operator.LESS, (1,)))
     assert kind_of(answer((BOX, UNLIKE)), filtered) is None
     assert kind_of(answer((BOX, CERTAIN), detected=False), filtered) is Kind.NOTHING_DETECTED
+
+
+@pytest.mark.parametrize("asked", [{"measure": Measure.HAMMING}, {"min_similarity": 0.9}])
+def test_another_scale_or_bar_says_nothing_of_the_models(asked: dict[str, object]) -> None:
+    assert kind_of(answer((BOX, UNLIKE)), replace(QUERY, **asked)) is None  # type: ignore[arg-type]
+
+
+def test_a_score_above_the_default_may_leave_out_every_object() -> None:
+    nothing = answer((BOX, CERTAIN), detected=False)
+    assert kind_of(nothing, replace(QUERY, selection=Selection(min_score=0.99))) is None
+    assert kind_of(nothing, replace(QUERY, selection=Selection(min_score=0.1))) is Kind.NOTHING_DETECTED
 
 
 def test_so_many_hits_are_kept() -> None:

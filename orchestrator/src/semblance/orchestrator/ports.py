@@ -234,6 +234,11 @@ class StoredImage:
 class ImageStore(Protocol):
     """Original files by the SHA-256 of their bytes."""
 
+    @property
+    def removes_exactly(self) -> bool:
+        """Whether `remove` spares what is written at the same moment; where not, it may take a new file for the old."""
+        ...
+
     async def write(self, image_id: str, data: bytes) -> None:
         """Returns when the bytes are durable. Writing again what is there is harmless, and renews `written_at`."""
         ...
@@ -501,8 +506,12 @@ class FeedbackStore(Protocol):
         """Up to `limit` photos that were discarded before that moment, and that nothing refers to."""
         ...
 
-    async def forget_images(self, image_ids: Collection[str]) -> None:
-        """Those were removed."""
+    async def discard_image(self, image_id: str) -> None:
+        """Of a photo that is about to be written: where nothing ends up referring to it, it is discarded."""
+        ...
+
+    async def forget_images(self, image_ids: Collection[str], before: datetime) -> None:
+        """Those were removed. What was discarded again since that moment stays so."""
         ...
 
 

@@ -5,12 +5,14 @@ They are left out first where searches need the room, and fail no answer.
 
 import asyncio
 import logging
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
 from semblance.orchestrator.admission import Admission
+from semblance.orchestrator.detect import DEFAULT_MIN_SCORE
 from semblance.orchestrator.errors import SemblanceError
 from semblance.orchestrator.feedback import MAX_HITS, AnsweredObject, Kind, RankedItem, Source, Verdict
 from semblance.orchestrator.pipeline import Answer, Query, Region
@@ -94,11 +96,12 @@ def suspicious(query: Query, answer: Answer, suspicion: Suspicion) -> tuple[Verd
     """Why the answer is, and because of which object: the one whose first hit is the least similar or, where all are
     similar, the one whose second is the nearest to the first.
 
-    A filter may leave out the right items, and says nothing of the models.
+    A filter or a least similarity may leave out the right items, another measure has another scale, and a least score
+    may leave out every object: such answers say nothing of the models.
     """
     if answer.description.nothing_detected:
-        return Verdict(Kind.NOTHING_DETECTED), None
-    if query.where is not None:
+        return (Verdict(Kind.NOTHING_DETECTED), None) if query.selection.min_score <= DEFAULT_MIN_SCORE else None
+    if query.where is not None or query.measure is not None or query.min_similarity != -math.inf:
         return None
     objects = list(zip(answer.description.regions, answer.hits, strict=True))
     region, hits = min(objects, key=lambda each: _first(each[1]))

@@ -302,6 +302,7 @@ class MemoryImageStore(Faulty):
         super().__init__()
         self.images: dict[str, bytes] = {}
         self.written_at: dict[str, datetime] = {}
+        self.removes_exactly = True
 
     async def write(self, image_id: str, data: bytes) -> None:
         self._call()
@@ -577,10 +578,15 @@ class MemoryFeedbackStore(Faulty):
             del self._discarded[image_id]
         return [image_id for image_id in due if image_id in self._discarded][:limit]
 
-    async def forget_images(self, image_ids: Collection[str]) -> None:
+    async def discard_image(self, image_id: str) -> None:
+        self._call()
+        self._discarded[image_id] = datetime.now(UTC)
+
+    async def forget_images(self, image_ids: Collection[str], before: datetime) -> None:
         self._call()
         for image_id in image_ids:
-            self._discarded.pop(image_id, None)
+            if image_id in self._discarded and self._discarded[image_id] < before:
+                del self._discarded[image_id]
 
     def _chosen(self, choice: Choice) -> Iterator[Feedback]:
         for each in self._feedback.values():

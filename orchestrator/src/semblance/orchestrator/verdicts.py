@@ -73,6 +73,8 @@ class Verdicts:
             raise NotFound(f"there is no release {draft.release_id!r}; a verdict names the one of its answer")
         data = draft.photo if isinstance(draft.photo, bytes) else await self._images.read(draft.photo)
         feedback = await self._threads.run(self._describe, draft, data)
+        # First, so that a photo which a failure or a kill leaves without its verdict is removed in time.
+        await self._feedback.discard_image(feedback.image_id)
         # Written even where it is there: it is as young as if it were new, and not removed before it is referred to.
         await self._images.write(feedback.image_id, data)
         new = await self._feedback.add(feedback)

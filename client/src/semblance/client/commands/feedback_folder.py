@@ -8,6 +8,7 @@ images/        the photos, by the SHA-256 of their bytes
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -51,7 +52,7 @@ class Thing:
 
     Attributes:
         newest: the feedback that was given last, of those that tell what the object is; or of all.
-        item_id: what the object is; empty where nobody said so.
+        item_id: what the object is; empty where nobody said so, or somebody said later that it is not.
         box: None of a whole photo.
         negatives: what it was taken for, and is not, in the order of their ranks.
     """
@@ -64,7 +65,12 @@ class Thing:
 
     @property
     def item_id(self) -> str:
-        return self.newest.true_item
+        item, told = self.newest.true_item, self.newest.given_at
+        taken_back = any(
+            each.verdict.kind is FeedbackKind.WRONG and each.verdict.item_id == item and each.given_at > told
+            for each in self.about
+        )
+        return "" if taken_back else item
 
     @property
     def box(self) -> Box | None:
@@ -223,7 +229,8 @@ def _results(thing: Thing) -> Iterator[dict[str, Any]]:
     assert box is not None
     across, down = 100 / feedback.image_width, 100 / feedback.image_height
     region = {
-        "id": feedback.feedback_id[:10],
+        # Callers' own ids may begin alike, and regions of one id are one to Label Studio.
+        "id": hashlib.sha256(feedback.feedback_id.encode()).hexdigest()[:10],
         "to_name": "image",
         "original_width": feedback.image_width,
         "original_height": feedback.image_height,

@@ -60,6 +60,11 @@ class FileImageStore:
         self._files, self._root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **OPTIONS[protocol])
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
 
+    @property
+    def removes_exactly(self) -> bool:
+        """A folder renames a file out of the way before it looks at it; S3 can't."""
+        return isinstance(self._files, LocalFileSystem)
+
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -80,6 +80,8 @@ class FeedbackService(FeedbackServiceServicer):
         after, image_id = FIRST, ""
         async with self._streams.until_drained() as limit:
             while page := await self._page(choice, after, who, context):
+                # An export may outlive the token that it began with.
+                current.get().check()
                 for feedback in page:
                     message = ExportedFeedback(feedback=translate.feedback_message(feedback))
                     if feedback.image_id != image_id:

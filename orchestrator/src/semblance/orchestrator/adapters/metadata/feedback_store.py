@@ -12,7 +12,7 @@ from semblance.orchestrator.adapters.metadata.page_token import key_of, token_af
 from semblance.orchestrator.adapters.metadata.rows import check_text
 from semblance.orchestrator.adapters.metadata.schema import discarded_images, feedback, images
 from semblance.orchestrator.condition import BLURRED, DARK, SMALL, Condition
-from semblance.orchestrator.errors import Conflict, NotFound
+from semblance.orchestrator.errors import Conflict, InvalidArgument, NotFound
 from semblance.orchestrator.feedback import AnsweredObject, Choice, Feedback, FeedbackPage, Kind, Tally, Verdict
 
 _VERDICT = TypeAdapter(Verdict)
@@ -42,8 +42,7 @@ class SqlFeedbackStore:
     async def list(self, choice: Choice, page_size: int, page_token: str) -> FeedbackPage:
         query = select(feedback).where(*_chosen(choice))
         if page_token:
-            moment, _, feedback_id = key_of(page_token).partition(" ")
-            given_at = datetime.fromisoformat(moment)
+            given_at, feedback_id = _place(page_token)
             query = query.where(
                 or_(
                     feedback.c.given_at < given_at,
@@ -113,8 +112,13 @@ class SqlFeedbackStore:
 
         return await self._database.run(find, writes=True)
 
-    async def forget_images(self, image_ids: Collection[str]) -> None:
-        statement = delete(discarded_images).where(discarded_images.c.image_id.in_(image_ids))
+    async def discard_image(self, image_id: str) -> None:
+        await self._database.run(lambda connection: self._discard(connection, [image_id]), writes=True)
+
+    async def forget_images(self, image_ids: Collection[str], before: datetime) -> None:
+        statement = delete(discarded_images).where(
+            discarded_images.c.image_id.in_(image_ids), discarded_images.c.discarded_at < before
+        )
         await self._database.run(lambda connection: connection.execute(statement), writes=True)
 
     def _add(self, connection: Connection, new: Feedback) -> bool:
@@ -135,14 +139,27 @@ class SqlFeedbackStore:
         if not rows:
             return 0
         connection.execute(delete(feedback).where(feedback.c.feedback_id.in_([row.feedback_id for row in rows])))
+        self._discard(connection, sorted({row.image_id for row in rows}))
+        return len(rows)
+
+    def _discard(self, connection: Connection, image_ids: Sequence[str]) -> None:
         now = datetime.now(UTC)
         row = self._database.insert(discarded_images)
         later = row.on_conflict_do_update(
             index_elements=[discarded_images.c.image_id], set_={"discarded_at": row.excluded.discarded_at}
         )
-        gone = sorted({row.image_id for row in rows})
-        connection.execute(later, [{"image_id": image_id, "discarded_at": now} for image_id in gone])
-        return len(rows)
+        connection.execute(later, [{"image_id": image_id, "discarded_at": now} for image_id in image_ids])
+
+
+def _place(page_token: str) -> tuple[datetime, str]:
+    """Raises InvalidArgument where the token is of another list."""
+    moment, _, feedback_id = key_of(page_token).partition(" ")
+    try:
+        given_at = datetime.fromisoformat(moment).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidArgument("the page token is of another list; list from the start with an empty one") from None
+    check_text("the page token", feedback_id)
+    return given_at, feedback_id
 
 
 def _chosen(choice: Choice) -> list[ColumnElement[bool]]:
