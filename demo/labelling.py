@@ -9,7 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from demo.scenes import Object, Truth
+from demo.scenes import Object, Truth, read_truth
+from demo.stack import semblance
+
+EXPORT = "label-studio.json"
 
 
 def regions(task: int, found: Sequence[Object], width: int, height: int) -> Iterator[dict[str, Any]]:
@@ -52,3 +55,17 @@ def write(path: Path, scenes: Sequence[Truth]) -> None:
             }
         )
     path.write_text(json.dumps(tasks, indent=1) + "\n")
+
+
+def annotate(folder: Path) -> None:
+    """Has the scenes that were written into `folder` annotated: an export beside them."""
+    write(folder / EXPORT, read_truth(folder))
+
+
+def imported(folder: Path, dataset: Path, split: str) -> None:
+    """Makes a dataset of annotated scenes, as a user would. Every item is in the catalogue and may be in any scene, so
+    the scenes are split, and not the items."""
+    semblance(
+        *("dataset", "import", folder / EXPORT, "--images", folder / "scenes", "--split", split),
+        *("--split-by", "image", "--output", dataset),
+    )

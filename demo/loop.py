@@ -109,18 +109,8 @@ def draw(folders: Folders) -> None:
     for which in (ANNOTATED, ASKED, UNSEEN):
         folder = folders.scenes(which)
         scenes.write(folder, chosen, sprites, which.count, SEED + which.seed)
-        labelling.write(folder / "label-studio.json", read_truth(folder))
+        labelling.annotate(folder)
         console.print(f"{which.count} scenes in {folder}")
-
-
-def annotated(folders: Folders, which: Scenes, split: str) -> None:
-    """Imports what Label Studio would export. Every item is in the catalogue and may be in any scene, so the scenes
-    are split, and not the items."""
-    source = folders.scenes(which)
-    semblance(
-        *("dataset", "import", source / "label-studio.json", "--images", source / "scenes", "--split", split),
-        *("--split-by", "image", "--output", folders.dataset(which)),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +206,8 @@ def main() -> None:
     with phases.phase("draw a catalogue, and scenes with annotations"):
         draw(folders)
     with phases.phase("import the annotations"):
-        annotated(folders, ANNOTATED, "85,15,0")
-        annotated(folders, UNSEEN, "0,0,100")
+        for which, split in ((ANNOTATED, "85,15,0"), (UNSEEN, "0,0,100")):
+            labelling.imported(folders.scenes(which), folders.dataset(which), split)
     with phases.phase("fine-tune the detector"):
         semblance(
             *("train", "detector", folders.dataset(ANNOTATED), "--weights", WEIGHTS / "detector"),

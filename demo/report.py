@@ -11,10 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from demo import generate
-from demo.annotations import write_dataset
+from demo import generate, labelling
 from demo.evaluate import PATIENCE
-from demo.scenes import read_truth
 from demo.stack import publish, semblance, started
 from semblance.client import Client
 from semblance.training.dataset.dataset import Dataset
@@ -39,9 +37,10 @@ def measure(folder: Path) -> None:
     world, repository = folder / "world", folder / "model_repository"
     size = ["--items", str(ITEMS), "--scenes", str(SCENES), "--seed", str(SEED)]
     generate.main(["--out", str(world), *size], standalone_mode=False)
-    write_dataset(read_truth(world), folder / "scenes")
+    labelling.annotate(world)
+    labelling.imported(world, folder / "dataset", "0,0,100")
     publish(repository)
-    dataset = Dataset.read(folder / "scenes")
+    dataset = Dataset.read(folder / "dataset")
     with started(repository, folder / "stack", console) as stack:
         semblance("index", world / "manifest.csv", "--target", stack.target)
         plan = Plan(

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import catalogue, scenes
-from demo.annotations import write_dataset
+from demo import catalogue, labelling, scenes
 from demo.items import collect
 from demo.stack import WEIGHTS
 from semblance.client import Client
@@ -51,7 +50,8 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     sprites = [item.draw(384) for item in items]
     catalogue.write(folder / "world", items, sprites, 21)
     scenes.write(folder / "world", items, sprites, 5, 21)
-    write_dataset(scenes.read_truth(folder / "world"), folder / "dataset")
+    labelling.annotate(folder / "world")
+    labelling.imported(folder / "world", folder / "dataset", "0,0,100")
     for model in ("detector", "embedder"):
         succeed("publish", WEIGHTS / model, "--repository", folder / "repository")
     with (
