@@ -263,14 +263,14 @@ def embedder(
         with shown_progress() as progress:
             head, fitted = training.headed(run, material, seed, progress)
         _told("recall@1")(fitted)
-        curves.draw(run.folder / CURVES, records, {"loss": ["loss"], "validation": ["recall@1"]}, best)
+        finish = Finish("head", fitted, kept=head is not None)
+        curves.draw(run.folder / CURVES, records, {"loss": ["loss"], "validation": ["recall@1"]}, best, finish)
         described = {
             "items": len(material.items),
             "crops": f"{len(material.gallery.item_ids)} of reference images, {len(sources.annotated)} of annotated "
             f"photos, {len(sources.pairs)} of feedback ({sources.held_out} more are of photos that validate or test)",
             "validated with": f"{len(material.queries.item_ids)} crops, searched for among those of reference images",
         }
-        finish = Finish("head", fitted, kept=head is not None)
         write(run.folder / CARD, written("embedder", settings, described, records, best, finish))
         _deliver(run, "embedder", lambda progress: training.package(run, material, head, progress))
 
