@@ -382,7 +382,9 @@ def release_messages() -> Iterator[tuple[str, bytes]]:
     whole = CreateReleaseRequest(release_id="night_2026", detector=2**32 - 1, embedder=1, index=index, keep_index=True)
     yield "Create-whole", _message(whole)
     for metric in (measure_pb2.L2, measure_pb2.HAMMING):
-        yield f"Create-metric-{metric}", _message(CreateReleaseRequest(index=IndexParameters(metric=metric)))
+        # Of a version that nobody published: one that could be built would be, behind all that follows.
+        measured = CreateReleaseRequest(detector=2**32 - 1, index=IndexParameters(metric=metric))
+        yield f"Create-metric-{metric}", _message(measured)
     yield "Create-index", _message(CreateReleaseRequest(index=IndexParameters(m=1, ef_construction=2**31, ef=32_769)))
     for name, release_id in (
         ("path", "../../r1"),
