@@ -113,6 +113,16 @@ async def test_each_has_a_deadline_of_its_own(models: TritonServer) -> None:
     await asyncio.gather(*first)
 
 
+async def test_cancellation_ends_the_wait_and_not_the_call(models: TritonServer) -> None:
+    """Triton may crash where a call is cancelled; see `OVERDUE_SECONDS`."""
+    before = await requests(models)
+    waiting = await asked(models, 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await counted(models, before, rows=1) == 1
+
+
 async def test_a_failure_to_fill_holds_up_nobody(models: TritonServer) -> None:
     with suppress(InvalidImage), models.batch(PATIENT_MODEL, 1) as lent:
         lent.pixels[:] = 0

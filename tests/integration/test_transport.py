@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from semblance.orchestrator.adapters import shared_memory
+from semblance.orchestrator.adapters import inference, shared_memory
 from semblance.orchestrator.adapters.transport import SLOT_BYTES, Mode, Way
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.errors import DeadlineExceeded, InvalidImage, SemblanceError
@@ -102,20 +102,34 @@ async def test_a_slot_that_was_not_sent_is_free_at_once_unless_somebody_may_stil
 
 
 @pytest.mark.parametrize("cut", ["cancelled", "late"])
-async def test_the_slot_of_a_request_cut_short_comes_back_when_triton_gives_it_up(
+async def test_a_request_whose_caller_has_gone_keeps_its_slot_until_triton_has_answered(
     models: TritonServer, cut: str
 ) -> None:
-    [before] = await regions(models)
+    before = await regions(models)
     if cut == "late":
         with pytest.raises(DeadlineExceeded):
             await infer(models, PATIENT_MODEL, batch(1), 0.1)
     else:
         waiting = asyncio.create_task(infer(models, PATIENT_MODEL, batch(1), 10))
-        await asyncio.sleep(0.1)
+        await until(lambda: models.transport.inputs == {Way.SHARED_MEMORY: 1})
         waiting.cancel()
         await asyncio.wait({waiting})
     # Triton has it in its queue for the rest of the second.
     assert models.transport.lease(1) is Way.RING_FULL
+    await until(lambda: models.transport.use().free == 1)
+    assert await regions(models) == before
+    assert right(await infer(models, MODEL, batch(2), 10), batch(2))
+    assert models.transport.inputs == {Way.SHARED_MEMORY: 2}
+
+
+async def test_the_slot_of_a_request_that_triton_is_silent_about_comes_back_when_triton_gives_it_up(
+    models: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "OVERDUE_SECONDS", 0.1)
+    [before] = await regions(models)
+    with pytest.raises(DeadlineExceeded):
+        await infer(models, PATIENT_MODEL, batch(1), 0.1)
+    await until(lambda: len(models.transport) == 0)
     assert await regions(models) == {before}
     await until(lambda: len(models.transport) == 1)
     [after] = await regions(models)

@@ -174,14 +174,6 @@ async def test_a_full_queue_is_overload(models: TritonServer) -> None:
     assert any(isinstance(result, np.ndarray) for result in results), results
 
 
-async def test_cancellation_passes_through(models: TritonServer) -> None:
-    waiting = asyncio.create_task(infer(models, replace(MODEL, name="patient"), batch(1), 10))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-
 @pytest.fixture
 async def controlled(inference: str) -> AsyncIterator[TritonServer]:
     """Without the models that a test loads, before and after it."""

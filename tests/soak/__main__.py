@@ -46,7 +46,7 @@ def started(folder: Path) -> Iterator[tuple[str, Watch]]:
             settings={"PYTHONPATH": str(HERE / "inside"), "SOAK_TASKS": str(tasks)},
         ) as service,
     ):
-        yield service.address, Watch(service.pid, inference.pid, tasks)
+        yield service.address, Watch(service.process, inference.process, tasks)
 
 
 async def soak(load: Load, watch: Watch, seconds: float) -> None:
@@ -59,7 +59,8 @@ async def soak(load: Load, watch: Watch, seconds: float) -> None:
         try:
             task.result()
         except Ended as error:
-            load.failures.append(f"{error}; its log is in {FOLDER}")
+            # The callers' failures follow from it.
+            load.failures.insert(0, str(error))
 
 
 def main() -> int:

@@ -1,13 +1,21 @@
 """What the soak test takes for growth."""
 
+import asyncio
+import sys
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from tests.soak.watch import BOUNDS, Watch
+import pytest
+
+from semblance.serving.process import running, this_environment
+from tests.soak.watch import BOUNDS, Ended, Watch
+
+NOBODY: Any = None
 
 
 def watched(figure: str, values: list[float]) -> Watch:
-    watch = Watch(0, 0, Path())
+    watch = Watch(NOBODY, NOBODY, Path())
     for second, value in enumerate(values):
         watch.seconds.append(float(second))
         for name, samples in watch.samples.items():
@@ -29,3 +37,13 @@ def test_what_comes_and_goes_is_no_growth() -> None:
     warming = [second * 3.0 for second in range(60)] + busy[60:]
     for values in (busy, warming):
         assert watched("memory_mib", values).growth(1 / 3)["memory_mib"] < BOUNDS["memory_mib"] / 3
+
+
+def test_a_part_that_ends_is_told_of_with_its_log(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('Signal (11) received.')"]
+    with running("Triton", command, log=tmp_path / "log", environment=this_environment()) as process:
+        process.guard.wait()
+        watch = Watch(process, process, Path())
+        watch.seconds.append(7.0)
+        with pytest.raises(Ended, match=r"^Triton has ended after 7 s; its log ends with\nSignal \(11\) received\.$"):
+            asyncio.run(watch.look(1.0))

@@ -145,6 +145,27 @@ async def test_who_leaves_takes_nobody_along_and_the_last_one_ends_the_call() ->
     held[1].cancel()
 
 
+async def test_a_call_that_may_not_be_cancelled_goes_on_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Numbers, "cancellable", False)
+    server = Server()
+    held = [await server.ask(number) for number in range(UNDER_WAY)]
+    waiting = await server.ask(7)
+    for each in held:
+        each.cancel()
+    await asyncio.wait(held)
+    await settled(lambda: False)
+    assert server.asked() == [[0], [1]]
+    resting = asyncio.create_task(server.coalescer.rest(10.0))
+    server.gates[0].set_result(None)
+    await settled(lambda: len(server.gates) == 3)
+    assert server.asked() == [[0], [1], [7]]
+    assert not resting.done()
+    for gate in server.gates[1:]:
+        gate.set_result(None)
+    assert await waiting == ["7"]
+    await resting
+
+
 async def test_a_call_waits_for_the_rows_of_all_that_joined_it_and_no_other_call_does() -> None:
     server = Server()
     slow = server.join(1)

@@ -59,7 +59,10 @@ class Call(ABC):
         parts: in the order of their rows; when the call is sent, those that are wanted.
         filling: parts whose rows are not all there yet.
         torn: whether a caller that left may still write to its rows.
+        cancellable: whether the other side may be told that nobody waits for the answer any more.
     """
+
+    cancellable = True
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -105,6 +108,7 @@ class Coalescer(Generic[Kind]):
         self._make = make
         self._most = most
         self._queues: dict[Kind, Queue] = {}
+        self._sent: set[asyncio.Future[Any]] = set()
         # Rows are filled in threads, each of which joins when it begins, so that no call waits long for another's rows.
         self._lock = threading.Lock()
 
@@ -133,7 +137,7 @@ class Coalescer(Generic[Kind]):
     async def answer(self, kind: Kind, part: Part, timeout: float) -> Any:
         """To the rows of a part, which are all there. Raises what the call raises.
 
-        A call has the time of its most patient part, and is cancelled with its last one.
+        A call has the time of its most patient part, and is cancelled with its last one where it may be.
         """
         assert part.call is not None
         part.deadline = time.monotonic() + timeout
@@ -147,6 +151,11 @@ class Coalescer(Generic[Kind]):
         except asyncio.CancelledError:
             self._forget(kind, part)
             raise
+
+    async def rest(self, timeout: float) -> None:
+        """Waits until no call is under way, for so many seconds at most."""
+        if self._sent:
+            await asyncio.wait(self._sent, timeout=timeout)
 
     def _forget(self, kind: Kind, part: Part) -> None:
         """Frees what is held for a part that nobody waits for any more, if its call was not sent yet."""
@@ -174,9 +183,10 @@ class Coalescer(Generic[Kind]):
                 continue
             timeout = max(part.deadline for part in call.parts) - time.monotonic()
             sending = asyncio.ensure_future(call.send(timeout))
+            self._sent.add(sending)
             queue.under_way += 1
             sending.add_done_callback(partial(self._finish, kind, call))
-            for part in call.parts:
+            for part in call.parts if call.cancellable else ():
                 assert part.answer is not None
                 part.answer.add_done_callback(partial(_cancel_unless_wanted, sending, call))
         with self._lock:
@@ -195,6 +205,7 @@ class Coalescer(Generic[Kind]):
             return call
 
     def _finish(self, kind: Kind, call: Call, sending: asyncio.Future[Any]) -> None:
+        self._sent.discard(sending)
         error = asyncio.CancelledError() if sending.cancelled() else sending.exception()
         start = 0
         for part in call.parts:

@@ -33,6 +33,10 @@ INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full
 # Serialised requests that are kept: one for each slot of shared memory, model and number of rows.
 REQUESTS_KEPT = 4096
 FLOAT32_BYTES = 4
+# Triton 2.51 crashes now and then where a call is cancelled, or its deadline passes, while it is being answered, and by
+# triton-inference-server/server#8034 so does 2.54. Hence a call whose callers have all gone goes on, until Triton has
+# been silent for so many seconds after its deadline, and keeps its place: Triton would compute no other one sooner.
+OVERDUE_SECONDS = 5.0
 RAW = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 
 
@@ -105,6 +109,8 @@ class TritonBatch:
 class Request(Call):
     """One inference request, of at least `rows` rows."""
 
+    cancellable = False
+
     def __init__(self, inference: Inference, model: ModelVersion, rows: int) -> None:
         row_bytes = prod(model.input.dims)
         leased = inference.transport.lease(rows * row_bytes)
@@ -129,6 +135,7 @@ class Request(Call):
 
     async def send(self, timeout: float) -> NDArray[np.float32]:
         model = self._model
+        timeout += OVERDUE_SECONDS
         attributes: dict[str, str | int] = {
             "server.address": self._inference.url,
             "model": model.name,

@@ -1,8 +1,8 @@
 """How a request's input reaches Triton: in shared memory where Triton runs on this host, else in the message.
 
 Triton's system shared-memory extension: each slot is a region that is registered once. Triton counts the requests that
-use a region and refuses to unregister it before the last one has ended; so the slot of a request that was cancelled,
-timed out or lost its connection is replaced as soon as Triton gives it up.
+use a region and refuses to unregister it before the last one has ended; so the slot of a request that was not answered
+is replaced as soon as Triton gives it up.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from semblance.orchestrator.adapters.inference import Inference, TritonBatch
+from semblance.orchestrator.adapters.inference import OVERDUE_SECONDS, Inference, TritonBatch
 from semblance.orchestrator.adapters.transport import Mode, Transport
 from semblance.orchestrator.adapters.triton_status import errors, load_errors, title_of
 from semblance.orchestrator.errors import ContractMismatch
@@ -38,6 +38,8 @@ class TritonServer:
         self._inference = Inference(self._channel, url, self.transport)
 
     async def close(self) -> None:
+        """Waits for answers that nobody waits for any more, rather than cancel them."""
+        await self._inference.requests.rest(OVERDUE_SECONDS)
         await self.transport.close()
         await self._channel.close()
 
