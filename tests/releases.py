@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Thread
 
 import grpc
 
+from semblance.orchestrator.builds import Builds
 from semblance.orchestrator.errors import NotFound, WrongState
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.figure import Figure
 from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy, ErrorBoundary
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
+from semblance.orchestrator.grpc_edge.stream import Streams
+from semblance.orchestrator.item import IdPage
 from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.release import (
     Canary,
@@ -32,6 +35,8 @@ CHANGED = datetime(2026, 5, 2, 8, 30, tzinfo=UTC)
 ITEMS = 40
 # Seconds in which calls in flight may end.
 GRACE = 1.0
+# Items worked on at once.
+WINDOW = 4
 
 
 def model(name: str, version: int, numbers: int) -> ModelVersion:
@@ -187,11 +192,37 @@ class FakeReleases(Releases):
         return Progress(ITEMS, 30, 2.5, self.problem)
 
 
+class FakeBuilds(Builds):
+    """Every release lacks `lacking`; what is built is kept in `built`, and fails with what `failures` has for it."""
+
+    def __init__(self) -> None:
+        self.lacking: list[str] = []
+        self.built: list[tuple[str, str]] = []
+        self.failures: dict[str, Exception] = {}
+        self.held = asyncio.Event()
+        self.held.set()
+
+    async def pending(self, release_id: str, page_size: int, page_token: str) -> IdPage:
+        start = int(page_token or 0)
+        more = len(self.lacking) > start + page_size
+        return IdPage(tuple(self.lacking[start : start + page_size]), str(start + page_size) if more else "")
+
+    async def build(self, release_id: str, item_id: str) -> None:
+        await self.held.wait()
+        if item_id in self.failures:
+            raise self.failures[item_id]
+        self.built.append((release_id, item_id))
+
+
 @asynccontextmanager
-async def served(releases: Releases, deadlines: DeadlinePolicy | None = None) -> AsyncIterator[str]:
+async def served(
+    releases: Releases, deadlines: DeadlinePolicy | None = None, builds: Builds | None = None
+) -> AsyncIterator[str]:
     """Host and port of `ReleaseService`."""
     server = grpc.aio.server(interceptors=[ErrorBoundary()])
-    service = ReleaseService(releases, deadlines or DeadlinePolicy(default=10.0, maximum=60.0))
+    streams = Streams(lambda number: nullcontext())
+    policy = deadlines or DeadlinePolicy(default=10.0, maximum=60.0)
+    service = ReleaseService(releases, builds or FakeBuilds(), policy, streams, WINDOW)
     add_ReleaseServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -230,7 +230,7 @@ def test_an_error_of_the_source_reaches_the_caller(client: Client, picture: Pict
 
 
 async def test_asyncio_notices_a_deadline(fake: FakeSemblance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semblance.client._client.STREAM_GRACE", 0.2)
+    monkeypatch.setattr("semblance.client._channel.STREAM_GRACE", 0.2)
     with fake.hold():
         async with AsyncClient(fake.target, timeout=0.3) as client:
             with pytest.raises(DeadlineExceededError, match=r"within 0\.5 s"):

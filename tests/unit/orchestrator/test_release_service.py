@@ -138,7 +138,7 @@ async def test_a_release_is_created_and_gets_ready(ask: Ask) -> None:
     assert (created.release_id, created.state, created.embedder) == ("r2", ReleaseState.BUILDING, SMALLER)
     assert (created.dimension, created.collection, created.progress) == (384, "items_r2", None)
     building = await ask("get", "r2")
-    assert building.progress == ReleaseProgress(ITEMS, 30, 2.5, remaining=12.0, problem="")
+    assert building.progress == ReleaseProgress(ITEMS, 30, 2.5, remaining=12.0, problem="", engine="keeper")
     assert building.progress.settled == ITEMS - 30
     assert (await ask("get", "r2")).state is ReleaseState.READY
 

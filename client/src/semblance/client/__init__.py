@@ -48,6 +48,7 @@ from semblance.client._feedback_types import (
 from semblance.client._filters import Attribute, Filter, field
 from semblance.client._release_types import (
     Canary,
+    Engine,
     Evaluation,
     Figure,
     Finding,
@@ -97,6 +98,7 @@ __all__ = [
     "ContractMismatchError",
     "Counts",
     "DeadlineExceededError",
+    "Engine",
     "Evaluation",
     "ExportedFeedback",
     "Feedback",

@@ -54,7 +54,7 @@ class AsyncClient:
             self._channel = grpc.aio.secure_channel(target, tls.credentials(), OPTIONS)
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
-        self.releases = AsyncReleases(self._channel, release_options(timeout, self._call), target)
+        self.releases = AsyncReleases(self._channel, release_options(timeout, self._call), target, timeout)
         self.feedback = AsyncVerdicts(self._channel, self._call, target)
 
     async def __aenter__(self) -> Self:

@@ -39,6 +39,12 @@ most: it shall fail the one slow request, rather than the client the whole strea
 STREAM_GRACE = 5.0
 """Seconds that a stream is given beyond the time that its requests name, for the same reason."""
 
+
+def patience(timeout: float | None) -> float:
+    """Seconds without an answer after which a stream whose requests name `timeout` is given up."""
+    return STREAM_TIMEOUT if timeout is None else timeout + STREAM_GRACE
+
+
 IN_FLIGHT = 16
 """Requests sent and not yet answered on one stream. Enough to fill a batch of the models; a client holds
 about as many images in memory."""

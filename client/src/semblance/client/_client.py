@@ -16,11 +16,10 @@ from semblance.client._channel import (
     DEFAULT_TARGET,
     IN_FLIGHT,
     OPTIONS,
-    STREAM_GRACE,
-    STREAM_TIMEOUT,
     CallOptions,
     Tls,
     bearer,
+    patience,
 )
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import Protocol, exchange
@@ -71,11 +70,6 @@ def put_protocol(timeout: float | None, in_flight: int, target: str) -> Protocol
     return Protocol(encode, decode, patience(timeout), in_flight, target)
 
 
-def patience(timeout: float | None) -> float:
-    """Seconds without an answer after which a stream whose requests name `timeout` is given up."""
-    return STREAM_TIMEOUT if timeout is None else timeout + STREAM_GRACE
-
-
 class Client:
     """A connection to Semblance. Threads may share one; close it, or use it in a `with` statement.
 
@@ -89,10 +83,10 @@ class Client:
 
     Args:
         target: host and port of the service.
-        timeout: seconds that one answer may take, 10 by default and 60 of `releases`. On a stream, as puts and
-            `search_many` are, the service counts them from when it reads a request, and what it can't answer in time
-            fails alone; by default it takes as long as it grants. A stream without any answer for 5 s more, by default
-            for 120 s, is given up.
+        timeout: seconds that one answer may take, 10 by default and 60 of `releases`. On a stream, as puts,
+            `search_many` and `releases.build_items` are, the service counts them from when it reads a request, and what
+            it can't answer in time fails alone; by default it takes as long as it grants. A stream without any answer
+            for 5 s more, by default for 120 s, is given up.
         tls: for a service that speaks TLS; OSError where one of its files can't be read.
         token: what the service's operator gave you, `semblance.<name>.<secret>`. ValueError where it would cross a
             network in the clear: it goes over TLS, or to this host.
@@ -118,7 +112,7 @@ class Client:
             self._channel = grpc.secure_channel(target, tls.credentials(), OPTIONS)
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
-        self.releases = Releases(self._channel, release_options(timeout, self._call), target)
+        self.releases = Releases(self._channel, release_options(timeout, self._call), target, timeout)
         self.feedback = Verdicts(self._channel, self._call, target)
 
     def __enter__(self) -> Self:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import TypeVar
 
-from semblance.client._errors import InternalError
+from semblance.client._errors import InternalError, InvalidArgumentError, SemblanceError, from_failure
 from semblance.client._release_types import (
     Canary,
+    Engine,
     Evaluation,
     Figure,
     Finding,
@@ -23,7 +24,7 @@ from semblance.client._release_types import (
     ReleaseStatus,
     Switch,
 )
-from semblance.client._translate import measure_of, measure_value, sendable
+from semblance.client._translate import ITEM_ID, duration, measure_of, measure_value, sendable
 from semblance.v1 import release_pb2
 
 Named = TypeVar("Named", release_pb2.GetReleaseRequest, release_pb2.ReportRequest, release_pb2.RetireReleaseRequest)
@@ -32,6 +33,11 @@ _RELEASE_ID = "Unicode text, such as 'r2'"
 _PERCENT = "a number from 0 to 100"
 _VERSION = "the number of a published version"
 _PARAMETER = "a whole number"
+_ENGINES: dict[Engine, release_pb2.BuildEngine.ValueType] = {
+    "keeper": release_pb2.KEEPER,
+    "outside": release_pb2.OUTSIDE,
+}
+_ENGINE_OF: dict[int, Engine] = {value: engine for engine, value in _ENGINES.items()}
 _STATES: dict[int, ReleaseState] = {release_pb2.ReleaseState.Value(state.name): state for state in ReleaseState}
 
 
@@ -49,7 +55,30 @@ def new_message(new: NewRelease) -> release_pb2.CreateReleaseRequest:
     message.index.metric = measure_value(new.metric, "metric")
     with sendable("keep_index", new.keep_index, "a bool"):
         message.keep_index = new.keep_index
+    if new.engine not in _ENGINES:
+        raise InvalidArgumentError(f"engine is {new.engine!r}, but must be one of {', '.join(map(repr, _ENGINES))}")
+    message.engine = _ENGINES[new.engine]
     return message
+
+
+def pending_message(release_id: str, page_size: int) -> release_pb2.ListPendingRequest:
+    with sendable("release_id", release_id, _RELEASE_ID):
+        return release_pb2.ListPendingRequest(release_id=release_id, page_size=page_size)
+
+
+def build_message(release_id: str, item_id: str, timeout: float | None) -> release_pb2.BuildItemsRequest:
+    with sendable("release_id", release_id, _RELEASE_ID):
+        message = release_pb2.BuildItemsRequest(release_id=release_id)
+    with sendable("item_id", item_id, ITEM_ID):
+        message.item_id = item_id
+    if (lasting := duration(timeout)) is not None:
+        message.timeout.CopyFrom(lasting)
+    return message
+
+
+def built(message: release_pb2.BuildItemsResponse) -> SemblanceError | None:
+    """What failed, as a value."""
+    return from_failure(message.failure) if message.HasField("failure") else None
 
 
 def named_message(kind: type[Named], release_id: str) -> Named:
@@ -192,4 +221,5 @@ def _progress(message: release_pb2.ReleaseProgress) -> ReleaseProgress:
         rate=message.rate,
         remaining=message.remaining if message.HasField("remaining") else None,
         problem=message.problem,
+        engine=_ENGINE_OF.get(message.engine),
     )

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from semblance.client._types import Metric
+
+Engine = Literal["keeper", "outside"]
+"""Who indexes the items of a release that is built: the service's keeper, or an engine outside that calls
+`Releases.build_items`."""
 
 
 class ReleaseState(StrEnum):
@@ -60,6 +65,7 @@ class ReleaseProgress:
         rate: items a second, 0 where nothing is known.
         remaining: seconds that the rest takes at that rate, None where nothing is known.
         problem: what keeps a build from getting on, or nothing.
+        engine: who builds it now; None where it is not building.
     """
 
     items: int
@@ -67,6 +73,7 @@ class ReleaseProgress:
     rate: float
     remaining: float | None
     problem: str
+    engine: Engine | None = None
 
     @property
     def settled(self) -> int:
@@ -115,6 +122,7 @@ class NewRelease:
         keep_index: use the active release's collection though the detector is another one: what is indexed keeps the
             crops of the detector that it was indexed with.
         metric: what the index finds the nearest by.
+        engine: who is to build it. For an engine outside the keeper waits some minutes before it begins by itself.
     """
 
     release_id: str | None = None
@@ -125,6 +133,7 @@ class NewRelease:
     ef: int | None = None
     keep_index: bool = False
     metric: Metric | None = None
+    engine: Engine = "keeper"
 
 
 @dataclass(frozen=True, slots=True)

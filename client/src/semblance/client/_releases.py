@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
 
 import grpc
 
 from semblance.client import _release_translate as translate
-from semblance.client._channel import RELEASE_TIMEOUT, CallOptions
-from semblance.client._errors import mapped
+from semblance.client._channel import IN_FLIGHT, RELEASE_TIMEOUT, CallOptions, patience
+from semblance.client._errors import SemblanceError, mapped
+from semblance.client._exchange import Protocol, exchange, exchange_async
 from semblance.client._release_types import (
     Figure,
     NewRelease,
@@ -20,10 +22,25 @@ from semblance.client._release_types import (
 )
 from semblance.v1 import release_pb2, release_pb2_grpc
 
+PENDING_PAGE = 1000
+"""Ids of items fetched at a time while listing."""
+
 
 def release_options(timeout: float | None, call: CallOptions) -> CallOptions:
     """Of a client with that timeout, whose other calls go with `call`."""
     return CallOptions(timeout=timeout or RELEASE_TIMEOUT, metadata=call["metadata"])
+
+
+def build_protocol(release_id: str, timeout: float | None, in_flight: int, target: str) -> Protocol[str, None]:
+    """Items that are built are known by their ids."""
+
+    def encode(item_id: str) -> tuple[str, release_pb2.BuildItemsRequest]:
+        return item_id, translate.build_message(release_id, item_id, timeout)
+
+    def decode(message: release_pb2.BuildItemsResponse) -> tuple[str, SemblanceError | None]:
+        return message.item_id, translate.built(message)
+
+    return Protocol(encode, decode, patience(timeout), in_flight, target)
 
 
 class Releases:
@@ -38,9 +55,9 @@ class Releases:
     not in the state that this takes, ForbiddenError where the caller is no admin.
     """
 
-    def __init__(self, channel: grpc.Channel, call: CallOptions, target: str) -> None:
+    def __init__(self, channel: grpc.Channel, call: CallOptions, target: str, timeout: float | None) -> None:
         self._stub = release_pb2_grpc.ReleaseServiceStub(channel)
-        self._call, self._target = call, target
+        self._call, self._target, self._timeout = call, target, timeout
 
     def plan(self, new: NewRelease) -> ReleasePlan:
         """What a release would take; nothing is done. InvalidArgumentError where it can't be."""
@@ -60,6 +77,34 @@ class Releases:
         message = translate.named_message(release_pb2.GetReleaseRequest, release_id)
         with mapped(self._target):
             return translate.release(self._stub.Get(message, **self._call))
+
+    def pending(self, release_id: str) -> Iterator[str]:
+        """The ids of the items that a live release's index lacks, or has otherwise than the catalogue, in order,
+        fetched as they are iterated; deleted ones that it still has are among them."""
+        message = translate.pending_message(release_id, PENDING_PAGE)
+        while True:
+            with mapped(self._target):
+                page = self._stub.ListPending(message, **self._call)
+            yield from page.item_ids
+            if not page.next_page_token:
+                return
+            message.page_token = page.next_page_token
+
+    def build_items(
+        self, release_id: str, item_ids: Iterable[str], *, in_flight: int = IN_FLIGHT
+    ) -> Iterator[tuple[str, SemblanceError | None]]:
+        """Brings items into the index of a release that is building, over one stream, `in_flight` at a time.
+
+        Yields each id as it is done, with the error of one that failed, which does not end the others; what ends them
+        all is raised. Nothing is sent before the first answer is asked for. Any orchestrators take them, and several at
+        once: what is in the index already is done at once, and what was deleted is taken out. While items are sent, and
+        for 30 s after the last one, the service leaves the release's items to its callers; then it goes on by itself.
+
+        A RetryableError may pass: the service is still loading the release's models, or has too much to do.
+        WrongStateError: the release is not building, be it that it is ready.
+        """
+        protocol = build_protocol(release_id, self._timeout, in_flight, self._target)
+        yield from exchange(partial(self._stub.BuildItems, metadata=self._call["metadata"]), protocol, item_ids)
 
     def list(self) -> tuple[Release, ...]:
         """All releases, the oldest first; the live ones with their progress."""
@@ -133,9 +178,9 @@ class Releases:
 class AsyncReleases:
     """`AsyncClient.releases`: `Releases` for asyncio."""
 
-    def __init__(self, channel: grpc.aio.Channel, call: CallOptions, target: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, call: CallOptions, target: str, timeout: float | None) -> None:
         self._stub = release_pb2_grpc.ReleaseServiceStub(channel)
-        self._call, self._target = call, target
+        self._call, self._target, self._timeout = call, target, timeout
 
     async def plan(self, new: NewRelease) -> ReleasePlan:
         """As `Releases.plan`."""
@@ -154,6 +199,25 @@ class AsyncReleases:
         message = translate.named_message(release_pb2.GetReleaseRequest, release_id)
         with mapped(self._target):
             return translate.release(await self._stub.Get(message, **self._call))
+
+    async def pending(self, release_id: str) -> AsyncIterator[str]:
+        """As `Releases.pending`."""
+        message = translate.pending_message(release_id, PENDING_PAGE)
+        while True:
+            with mapped(self._target):
+                page = await self._stub.ListPending(message, **self._call)
+            for item_id in page.item_ids:
+                yield item_id
+            if not page.next_page_token:
+                return
+            message.page_token = page.next_page_token
+
+    def build_items(
+        self, release_id: str, item_ids: Iterable[str] | AsyncIterable[str], *, in_flight: int = IN_FLIGHT
+    ) -> AsyncIterator[tuple[str, SemblanceError | None]]:
+        """As `Releases.build_items`."""
+        protocol = build_protocol(release_id, self._timeout, in_flight, self._target)
+        return exchange_async(partial(self._stub.BuildItems, metadata=self._call["metadata"]), protocol, item_ids)
 
     async def list(self) -> tuple[Release, ...]:
         """As `Releases.list`."""

@@ -46,7 +46,7 @@ MAX_FILTER_DEPTH = 40
 """Protobuf reads messages that are at most 100 deep in each other, and a condition in another is up to 2 deeper. The
 service accepts fewer."""
 
-_ITEM_ID = "Unicode text of 1 to 256 characters"
+ITEM_ID = "Unicode text of 1 to 256 characters"
 _VALUE = "Unicode text, a whole number of 64 bits, a float or a bool"
 _OPTIONS = {
     "top_k": "a whole number from 1 to 1000",
@@ -120,7 +120,7 @@ def search_message(
                 setattr(options, name, value)
     options.measure = measure_value(request.measure, "measure")
     [image] = fitting([image_bytes(request.image)])
-    return search_pb2.SearchRequest(request_id=request_id, image=image, options=options, timeout=_duration(timeout))
+    return search_pb2.SearchRequest(request_id=request_id, image=image, options=options, timeout=duration(timeout))
 
 
 def measure_value(measure: Measure | None, name: str) -> measure_pb2.Measure.ValueType:
@@ -149,7 +149,7 @@ def put_message(new: NewItem, timeout: float | None = None) -> catalog_pb2.PutRe
         InvalidImageError: an image is a file that can't be read.
         InvalidArgumentError: no message can carry a value, or the images are too large for one.
     """
-    with sendable("item_id", new.item_id, _ITEM_ID):
+    with sendable("item_id", new.item_id, ITEM_ID):
         item = item_pb2.Item(item_id=new.item_id)
     for name, value in new.attributes.items():
         with sendable("an attribute's name", name, "Unicode text"):
@@ -157,18 +157,18 @@ def put_message(new: NewItem, timeout: float | None = None) -> catalog_pb2.PutRe
         with sendable(f"attribute {name}", value, _VALUE):
             attribute.CopyFrom(value_message(value))
     item.images.extend(item_pb2.ItemImage(data=data) for data in fitting([image_bytes(image) for image in new.images]))
-    return catalog_pb2.PutRequest(item=item, timeout=_duration(timeout))
+    return catalog_pb2.PutRequest(item=item, timeout=duration(timeout))
 
 
 def get_message(item_id: str, include_image_data: bool) -> catalog_pb2.GetRequest:
     """Raises InvalidArgumentError for an id that no message can carry."""
-    with sendable("item_id", item_id, _ITEM_ID):
+    with sendable("item_id", item_id, ITEM_ID):
         return catalog_pb2.GetRequest(item_id=item_id, include_image_data=include_image_data)
 
 
 def delete_message(item_id: str) -> catalog_pb2.DeleteRequest:
     """Raises InvalidArgumentError for an id that no message can carry."""
-    with sendable("item_id", item_id, _ITEM_ID):
+    with sendable("item_id", item_id, ITEM_ID):
         return catalog_pb2.DeleteRequest(item_id=item_id)
 
 
@@ -293,13 +293,14 @@ def box_message(box: Box) -> item_pb2.Box:
         return item_pb2.Box(x1=box.x1, y1=box.y1, x2=box.x2, y2=box.y2)
 
 
-def _duration(seconds: float | None) -> Duration | None:
+def duration(seconds: float | None) -> Duration | None:
+    """None where no time is named."""
     if seconds is None:
         return None
-    duration = Duration()
+    message = Duration()
     with sendable("timeout", seconds, "a number of seconds"):
-        duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
+        message.FromNanoseconds(round(seconds * 1e9))
+    return message
 
 
 def _object_hits(message: search_pb2.ObjectHits) -> ObjectHits:

@@ -24,6 +24,7 @@ from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.admission import Admission
 from semblance.orchestrator.backlog import Backlog
+from semblance.orchestrator.builds import Builds
 from semblance.orchestrator.catalog import Catalog
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits
@@ -182,6 +183,8 @@ class Service:
         references = References(*feedback, self._catalog, self._feedback_threads, limits)
         suspicion = Suspicion(settings.suspect_share, settings.suspect_similarity, settings.suspect_margin)
         self._suspects = Suspects(self._verdicts, self._admission, suspicion)
+        # Of what this process builds, as the keeper or for an outside engine.
+        self._build_pace = Pace(settings.build_share, self._searching)
         self._keeper = self._made_keeper()
         self._follower = Follower(
             self._name,
@@ -217,7 +220,19 @@ class Service:
                 self._catalog, self._admission, self._schema, deadlines, streams, window=settings.ingest_in_flight
             ),
             FeedbackService(self._verdicts, references, self._admission, deadlines, streams),
-            ReleaseService(Releases(ports, self._catalog, settings.build_share), deadlines),
+            ReleaseService(
+                Releases(ports, self._catalog, settings.build_share),
+                Builds(
+                    ports,
+                    self._catalog,
+                    self._build_pace,
+                    in_flight=settings.ingest_in_flight,
+                    queue=settings.ingest_queue,
+                ),
+                deadlines,
+                streams,
+                window=settings.ingest_in_flight,
+            ),
             self._health,
             streams,
             requests,
@@ -269,6 +284,10 @@ class Service:
         if self._tracer is not None:
             await self._tracer.close()
 
+    def _searching(self) -> bool:
+        """Whether searches are served, by any orchestrator."""
+        return self._keeper.searching or time.time() - self._statistics.last < SEARCHING_SECONDS
+
     def _made_keeper(self) -> Keeper:
         settings = self._settings
         return Keeper(
@@ -282,10 +301,7 @@ class Service:
                 settings.max_deadline + WRITE_MARGIN,
             ),
             repairs=Pace(1.0, lambda: False),
-            builds=Pace(
-                settings.build_share,
-                lambda: self._keeper.searching or time.time() - self._statistics.last < SEARCHING_SECONDS,
-            ),
+            builds=self._build_pace,
             drain=settings.max_deadline + 4 * FOLLOW_SECONDS,
         )
 

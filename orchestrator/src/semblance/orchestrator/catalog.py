@@ -115,23 +115,28 @@ class Catalog:
 
     async def mend(
         self, item_id: str, revision: int, release: Release, described: Callable[[], None] = lambda: None
-    ) -> None:
-        """Makes the release's collection agree with the truth about one item. Tells `described` as `put` does."""
+    ) -> bool:
+        """Makes the release's collection agree with the truth about one item. Tells `described` as `put` does.
+
+        False, and nothing is done, where it agrees already, or the revision is not the newest. Raises Conflict where
+        the item was changed meanwhile, and as describing and indexing it do.
+        """
         deadline = Deadline.after(MEND_TIMEOUT)
         collection = release.collection
         async with self._locks.hold(item_id):
             if await self._metadata.revisions(collection, [item_id]) != {item_id: (revision, False)}:
                 # It has settled, or was changed, while others were mended.
-                return
+                return False
             known = await self._metadata.get(collection, item_id)
             if known is None:
                 await self._index.delete(release, item_id, (), deadline.remaining())
                 await self._metadata.settle(collection, item_id, revision)
-                return
+                return True
             item = known[0]
             descriptions = await self._describe_stored(item, release, deadline)
             described()
             await self._index_item(item, descriptions, revision, release, deadline)
+            return True
 
     async def describe(self, item: Item, release: Release) -> None:
         """Does what an item costs to be indexed, but for the index, to see how long that takes."""

@@ -76,3 +76,9 @@ class CatalogSize:
 class Page:
     items: tuple[Item, ...]
     next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdPage:
+    item_ids: tuple[str, ...]
+    next_page_token: str

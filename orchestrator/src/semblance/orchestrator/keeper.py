@@ -1,13 +1,14 @@
 """Keeping what is live as the registry says, by one orchestrator of all at a time: the one that has the lease.
 
-It has Triton serve the models of live releases, and no other release's; mends their collections; builds releases;
-drops collections that were discarded; and deletes feedback that is too old. Killed at any moment, another orchestrator
-goes on from what is stored.
+It has Triton serve the models of live releases, and no other release's; mends their collections; builds releases, whose
+items it leaves to an outside engine while one is at it; drops collections that were discarded; and deletes feedback
+that is too old. Killed at any moment, another orchestrator goes on from what is stored.
 """
 
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from semblance.orchestrator.activation import CALL_TIMEOUT, check_published, check_ready, check_served
 from semblance.orchestrator.catalog import Catalog
+from semblance.orchestrator.countdown import Countdown
 from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable, SemblanceError
 from semblance.orchestrator.follower import PRESENT_SECONDS, RECHECK_SECONDS
 from semblance.orchestrator.mender import Mender, Pace
@@ -105,6 +107,10 @@ class Keeper:
         self._mismatched: dict[Release, float] = {}
         # What was changed before then is to be in a collection that is built before it is compared.
         self._since: dict[Release, datetime] = {}
+        # How fast the items get less that are left to an outside engine.
+        self._countdowns: defaultdict[Release, Countdown] = defaultdict(Countdown)
+        # What was left to an outside engine at the last look.
+        self._left: frozenset[str] = frozenset()
 
     @property
     def keeps(self) -> bool:
@@ -122,7 +128,7 @@ class Keeper:
                     async with asyncio.timeout(until - asked if self._work else None):
                         has = await self._ports.registry.lease(LEASE, self._name, LEASE_SECONDS)
                         until = asked + LEASE_SECONDS if has else 0.0
-                        present = await self._ports.registry.present(PRESENT_SECONDS) if has else ()
+                        present = await self._ports.registry.present(PRESENT_SECONDS)
                         self.searching = any(each.searching for each in present)
                 except SemblanceError as error:
                     self._say("lease", error)
@@ -148,8 +154,17 @@ class Keeper:
     async def _end(self) -> None:
         tasks = [*self._work, *self._tasks.values(), *(task for _, _, task in self._menders.values())]
         self._work = []
-        for known in (self._tasks, self._menders, self._loads, self._prepared, self._mismatched, self._since):
+        for known in (
+            self._tasks,
+            self._menders,
+            self._loads,
+            self._prepared,
+            self._mismatched,
+            self._since,
+            self._countdowns,
+        ):
             known.clear()
+        self._left = frozenset()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -230,7 +245,12 @@ class Keeper:
 
     async def _mend(self, releases: Sequence[Registered]) -> None:
         """Keeps a mender for each collection that is there."""
-        wanted = {each.release.collection: each for each in sorted(releases, key=_active_last) if each.state in LIVE}
+        now_outside = self._outside(releases)
+        wanted = {
+            each.release.collection: each
+            for each in sorted(releases, key=_active_last)
+            if each.state in LIVE and each.release_id not in now_outside
+        }
         for collection, (registered, _, task) in list(self._menders.items()):
             now = wanted.get(collection)
             if now is None or (now.release, now.state) != (registered.release, registered.state) or task.done():
@@ -239,6 +259,18 @@ class Keeper:
         for collection, each in wanted.items():
             if collection not in self._menders and await self._is_there(each.release):
                 self._menders[collection] = self._mender(each)
+
+    def _outside(self, releases: Sequence[Registered]) -> frozenset[str]:
+        """Those that are left to an outside engine."""
+        now = datetime.now(UTC)
+        found = frozenset(each.release_id for each in releases if each.is_built_outside(now))
+        building = {each.release_id for each in releases if each.state is ReleaseState.BUILDING}
+        for release_id in found - self._left:
+            log.info("the items of release %s are left to an outside engine", release_id)
+        for release_id in self._left & building - found:
+            log.info("no outside engine builds release %s any more: the keeper goes on", release_id)
+        self._left = found
+        return found
 
     def _mender(self, registered: Registered) -> tuple[Registered, Mender, asyncio.Task[None]]:
         repairs = registered.state is ReleaseState.ACTIVE
@@ -286,7 +318,7 @@ class Keeper:
         else:
             self._said.pop(f"build of {release.release_id}", None)
         mending = self._menders.get(release.collection)
-        rate = mending[1].rate if mending else 0.0
+        rate = mending[1].rate if mending else self._countdowns[release].rate
         problem = problem or (mending[1].problem if mending else "")
         if (problem, rate) != (registered.problem, registered.rate):
             await self._ports.registry.note(release.release_id, problem, rate)
@@ -304,13 +336,16 @@ class Keeper:
             self._prepared.add(release)
         # Kept until it is reached: what changes all the time is always on its way.
         since = self._since.setdefault(release, datetime.now(UTC))
-        if await self._ports.metadata.count_unsettled(release.collection, since):
+        left = await self._ports.metadata.count_unsettled(release.collection, since)
+        self._countdowns[release].look(left)
+        if left:
             return
         del self._since[release]
         if await self._disagreeing(release):
             return
         await self._check_loaded(release)
         await self._ports.registry.set_ready(release.release_id, since)
+        self._countdowns.pop(release, None)
         log.info("release %s is ready", release.release_id)
 
     async def _prepare(self, release: Release) -> None:

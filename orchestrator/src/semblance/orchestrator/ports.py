@@ -18,7 +18,7 @@ from semblance.orchestrator.box import Box
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.feedback import Choice, Feedback, FeedbackPage, Tally
 from semblance.orchestrator.filter import Filter
-from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page
+from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, IdPage, Item, ItemImage, Page
 from semblance.orchestrator.release import Canary, ModelVersion, Presence, Registered, Release
 
 
@@ -347,6 +347,11 @@ class MetadataStore(Protocol):
         """Items by id. Raises InvalidArgument where the token is not one of ours."""
         ...
 
+    async def pending(self, collection: str, page_size: int, page_token: str) -> IdPage:
+        """What may be mended now, those not enlisted yet among them, by id, in the order of code points. Raises
+        InvalidArgument as `list` does."""
+        ...
+
     async def items_after(self, collection: str, item_id: str, limit: int) -> Sequence[Item]:
         """The next items by id, in the order of code points."""
         ...
@@ -382,9 +387,14 @@ class Registry(Protocol):
         """
         ...
 
-    async def add_release(self, release: Release) -> Registered:
-        """Stores a release that is building. Its collection is to hold the whole catalogue, unless it is that of
-        another live release. Raises Conflict where the id is taken."""
+    async def add_release(self, release: Release, outside: float = 0.0) -> Registered:
+        """Stores a release that is building, for the first `outside` seconds by an outside engine. Its collection is to
+        hold the whole catalogue, unless it is that of another live release. Raises Conflict where the id is taken."""
+        ...
+
+    async def leave_outside(self, release_id: str, seconds: float) -> Registered:
+        """An outside engine builds it for so many seconds from now, or for longer where that was said before; nothing
+        changes where it is not building. Returns what it is now. Raises NotFound where there is no such release."""
         ...
 
     async def set_ready(self, release_id: str, before: datetime) -> None:

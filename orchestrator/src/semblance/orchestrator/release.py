@@ -95,7 +95,8 @@ class Registered:
 
     `changed_at`: when it got its state. `replaced`: the release that was active before it, where a rollback goes.
     `shadow` is a percentage of searches, 0 for none. While it is built: `problem` says what keeps it from getting on,
-    and `rate` how many items are indexed in a second.
+    and `rate` how many items are indexed in a second; before `outside_until` an outside engine indexes them, and the
+    keeper does not.
     """
 
     release: Release
@@ -107,10 +108,15 @@ class Registered:
     shadow: float = 0.0
     problem: str = ""
     rate: float = 0.0
+    outside_until: datetime | None = None
 
     @property
     def release_id(self) -> str:
         return self.release.release_id
+
+    def is_built_outside(self, now: datetime) -> bool:
+        building = self.state is ReleaseState.BUILDING
+        return building and self.outside_until is not None and now < self.outside_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ from semblance.orchestrator.sizing import disk_of_row, memory_of_row, query_node
 SETTLE_SECONDS = 30.0
 FOLLOWED_SECONDS = 10.0
 POLL_SECONDS = 0.1
+# How long the keeper waits for the engine that is to build a release, in seconds: models are loaded meanwhile, and a
+# cluster starts.
+ENGINE_WAIT_SECONDS = 300.0
 # Of a part that `status` asks, in seconds: it is asked for when one does not answer.
 STATUS_TIMEOUT = 5.0
 # Items that a plan describes to see what one takes, and at once.
@@ -41,7 +44,10 @@ SAMPLE = 8
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A release to be made. What is None, or of the index, 0, is as the active release has it; "" takes the next id."""
+    """A release to be made. What is None, or of the index, 0, is as the active release has it; "" takes the next id.
+
+    `outside`: an outside engine is to build it.
+    """
 
     release_id: str = ""
     detector: int | None = None
@@ -49,16 +55,19 @@ class Wanted:
     index: IndexParameters | None = None
     keep_index: bool = False
     metric: Measure | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a release's collection is: `unsettled` of `items` are to be indexed, at `rate` items a second."""
+    """How far a release's collection is: `unsettled` of `items` are to be indexed, at `rate` items a second, by an
+    outside engine where `outside` says so."""
 
     items: int
     unsettled: int
     rate: float
     problem: str
+    outside: bool = False
 
     @property
     def remaining(self) -> float | None:
@@ -158,7 +167,7 @@ class Releases:
         release = await self._draft(wanted, active)
         for model in (release.detector, release.embedder):
             await check_published(model, release.release_id, self._ports.repository)
-        return await self._registry.add_release(release)
+        return await self._registry.add_release(release, ENGINE_WAIT_SECONDS if wanted.outside else 0.0)
 
     async def get(self, release_id: str) -> tuple[Registered, Progress]:
         registered = await self._find(release_id)
@@ -267,7 +276,8 @@ class Releases:
         metadata, collection = self._ports.metadata, registered.release.collection
         items = await metadata.count_items()
         unsettled = await metadata.count_unsettled(collection, datetime.now(UTC))
-        return Progress(items, unsettled, registered.rate, registered.problem)
+        outside = registered.is_built_outside(datetime.now(UTC))
+        return Progress(items, unsettled, registered.rate, registered.problem, outside)
 
     async def _check_served(self, release_id: str) -> None:
         """Raises WrongState where an orchestrator would refuse its requests."""

@@ -20,7 +20,7 @@ from semblance.orchestrator.errors import Conflict, ContractMismatch, InvalidArg
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.feedback import Choice, Feedback, FeedbackPage, Tally
 from semblance.orchestrator.filter import ITEM_ID, All, Any, Comparison, Filter, Not, Operator
-from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
+from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, IdPage, Item, ItemImage, Page, Value
 from semblance.orchestrator.measure import similarities
 from semblance.orchestrator.ports import IndexEntry, IndexRow, Neighbour, Neighbours, StoredImage, TransportUse, Written
 from semblance.orchestrator.release import (
@@ -448,6 +448,15 @@ class MemoryMetadataStore(Faulty):
         page = tuple(found[:page_size])
         return Page(page, f"after:{page[-1].item_id}" if len(found) > page_size else "")
 
+    async def pending(self, collection: str, page_size: int, page_token: str) -> IdPage:
+        self._call()
+        if page_token and not page_token.startswith("after:"):
+            raise InvalidArgument("the page token is not one of this service")
+        listed = self.changed[collection].keys() | (self.items.keys() if collection in self.filling else set())
+        found = sorted(each for each in listed if each > page_token.removeprefix("after:"))
+        more = len(found) > page_size
+        return IdPage(tuple(found[:page_size]), f"after:{found[page_size - 1]}" if more else "")
+
     async def items_after(self, collection: str, item_id: str, limit: int) -> Sequence[Item]:
         self._call()
         following = sorted(each for each in self.items if each > item_id)
@@ -634,11 +643,19 @@ class MemoryRegistry(Faulty):
         self._add(release, ReleaseState.ACTIVE)
         return release
 
-    async def add_release(self, release: Release) -> Registered:
+    async def add_release(self, release: Release, outside: float = 0.0) -> Registered:
         self._call()
         if release.release_id in self._registered:
             raise Conflict(f"there is a release {release.release_id} already")
-        return self._add(release, ReleaseState.BUILDING)
+        registered = self._add(release, ReleaseState.BUILDING)
+        return await self.leave_outside(release.release_id, outside) if outside else registered
+
+    async def leave_outside(self, release_id: str, seconds: float) -> Registered:
+        self._call()
+        registered, until = self._known(release_id), datetime.now(UTC) + timedelta(seconds=seconds)
+        if registered.state is ReleaseState.BUILDING and not registered.is_built_outside(until):
+            self._set(release_id, outside_until=until)
+        return self._known(release_id)
 
     async def set_ready(self, release_id: str, before: datetime) -> None:
         self._call()

@@ -22,69 +22,81 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from semblance.v1 import failure_pb2 as semblance_dot_v1_dot_failure__pb2
 from semblance.v1 import measure_pb2 as semblance_dot_v1_dot_measure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asemblance/v1/release.proto\x12\x0csemblance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asemblance/v1/measure.proto\"=\n\x0cReleaseModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"h\n\x0fIndexParameters\x12\t\n\x01m\x18\x01 \x01(\r\x12\x17\n\x0f\x65\x66_construction\x18\x02 \x01(\r\x12\n\n\x02\x65\x66\x18\x03 \x01(\r\x12%\n\x06metric\x18\x04 \x01(\x0e\x32\x15.semblance.v1.Measure\"/\n\x0b\x43\x61naryShare\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\x0f\n\x07\x63\x61llers\x18\x02 \x03(\t\"\xdf\x03\n\x07Release\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.semblance.v1.ReleaseState\x12,\n\x08\x64\x65tector\x18\x03 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12,\n\x08\x65mbedder\x18\x04 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12\x11\n\tdimension\x18\x05 \x01(\r\x12,\n\x05index\x18\x06 \x01(\x0b\x32\x1d.semblance.v1.IndexParameters\x12\x12\n\ncollection\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replaced\x18\n \x01(\t\x12)\n\x06\x63\x61nary\x18\x0b \x01(\x0b\x32\x19.semblance.v1.CanaryShare\x12\x16\n\x0eshadow_percent\x18\x0c \x01(\x01\x12/\n\x08progress\x18\r \x01(\x0b\x32\x1d.semblance.v1.ReleaseProgress\"x\n\x0fReleaseProgress\x12\r\n\x05items\x18\x01 \x01(\x04\x12\x11\n\tunsettled\x18\x02 \x01(\x04\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x16\n\tremaining\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07problem\x18\x05 \x01(\tB\x0c\n\n_remaining\"\x90\x01\n\x14\x43reateReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65tector\x18\x02 \x01(\r\x12\x10\n\x08\x65mbedder\x18\x03 \x01(\r\x12,\n\x05index\x18\x04 \x01(\x0b\x32\x1d.semblance.v1.IndexParameters\x12\x12\n\nkeep_index\x18\x05 \x01(\x08\"\xf7\x02\n\x0bReleasePlan\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12,\n\x08\x64\x65tector\x18\x02 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12,\n\x08\x65mbedder\x18\x03 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x16\n\x0enew_collection\x18\x05 \x01(\x08\x12\r\n\x05items\x18\x06 \x01(\x04\x12\x0e\n\x06images\x18\x07 \x01(\x04\x12\x0c\n\x04rows\x18\x08 \x01(\x04\x12\x15\n\ractive_memory\x18\t \x01(\x04\x12\x12\n\nnew_memory\x18\n \x01(\x04\x12\x10\n\x08new_disk\x18\x0b \x01(\x04\x12\x13\n\x0bquery_nodes\x18\x0e \x01(\x04\x12\x14\n\x07seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12,\n\x05index\x18\r \x01(\x0b\x32\x1d.semblance.v1.IndexParametersB\n\n\x08_seconds\"\'\n\x11GetReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"\x15\n\x13ListReleasesRequest\"?\n\x14ListReleasesResponse\x12\'\n\x08releases\x18\x01 \x03(\x0b\x32\x15.semblance.v1.Release\"=\n\x16\x41\x63tivateReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07require\x18\x02 \x03(\t\"\x11\n\x0fRollbackRequest\"k\n\x0eSwitchResponse\x12%\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\x15.semblance.v1.Release\x12\x10\n\x08replaced\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0f\n\x07lagging\x18\x04 \x03(\t\"M\n\rCanaryRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12(\n\x05share\x18\x02 \x01(\x0b\x32\x19.semblance.v1.CanaryShare\"4\n\rShadowRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01\"#\n\rReportRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"\x89\x01\n\rReleaseReport\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61gainst\x18\x02 \x01(\t\x12%\n\x07\x66igures\x18\x03 \x03(\x0b\x32\x14.semblance.v1.Figure\x12,\n\nevaluation\x18\x04 \x01(\x0b\x32\x18.semblance.v1.Evaluation\"N\n\nEvaluation\x12\x0f\n\x07\x61gainst\x18\x01 \x01(\t\x12/\n\x0brecorded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x17RecordEvaluationRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61gainst\x18\x02 \x01(\t\x12%\n\x07\x66igures\x18\x03 \x03(\x0b\x32\x14.semblance.v1.Figure\"\x1a\n\x18RecordEvaluationResponse\"E\n\x06\x46igure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07meaning\x18\x03 \x01(\tB\x08\n\x06_value\"*\n\x14RetireReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"\x0f\n\rStatusRequest\"G\n\x0eStatusResponse\x12\x0c\n\x04good\x18\x01 \x01(\x08\x12\'\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x15.semblance.v1.Finding\"P\n\x07\x46inding\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0e\n\x06should\x18\x03 \x01(\t\x12\x0b\n\x03has\x18\x04 \x01(\t\x12\x0c\n\x04good\x18\x05 \x01(\x08*_\n\x0cReleaseState\x12\x1d\n\x19RELEASE_STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x42UILDING\x10\x01\x12\t\n\x05READY\x10\x02\x12\n\n\x06\x41\x43TIVE\x10\x03\x12\x0b\n\x07RETIRED\x10\x04\x32\xf0\x06\n\x0eReleaseService\x12\x45\n\x04Plan\x12\".semblance.v1.CreateReleaseRequest\x1a\x19.semblance.v1.ReleasePlan\x12\x43\n\x06\x43reate\x12\".semblance.v1.CreateReleaseRequest\x1a\x15.semblance.v1.Release\x12=\n\x03Get\x12\x1f.semblance.v1.GetReleaseRequest\x1a\x15.semblance.v1.Release\x12M\n\x04List\x12!.semblance.v1.ListReleasesRequest\x1a\".semblance.v1.ListReleasesResponse\x12N\n\x08\x41\x63tivate\x12$.semblance.v1.ActivateReleaseRequest\x1a\x1c.semblance.v1.SwitchResponse\x12G\n\x08Rollback\x12\x1d.semblance.v1.RollbackRequest\x1a\x1c.semblance.v1.SwitchResponse\x12<\n\x06\x43\x61nary\x12\x1b.semblance.v1.CanaryRequest\x1a\x15.semblance.v1.Release\x12<\n\x06Shadow\x12\x1b.semblance.v1.ShadowRequest\x1a\x15.semblance.v1.Release\x12\x42\n\x06Report\x12\x1b.semblance.v1.ReportRequest\x1a\x1b.semblance.v1.ReleaseReport\x12\x61\n\x10RecordEvaluation\x12%.semblance.v1.RecordEvaluationRequest\x1a&.semblance.v1.RecordEvaluationResponse\x12\x43\n\x06Retire\x12\".semblance.v1.RetireReleaseRequest\x1a\x15.semblance.v1.Release\x12\x43\n\x06Status\x12\x1b.semblance.v1.StatusRequest\x1a\x1c.semblance.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asemblance/v1/release.proto\x12\x0csemblance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asemblance/v1/failure.proto\x1a\x1asemblance/v1/measure.proto\"=\n\x0cReleaseModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"h\n\x0fIndexParameters\x12\t\n\x01m\x18\x01 \x01(\r\x12\x17\n\x0f\x65\x66_construction\x18\x02 \x01(\r\x12\n\n\x02\x65\x66\x18\x03 \x01(\r\x12%\n\x06metric\x18\x04 \x01(\x0e\x32\x15.semblance.v1.Measure\"/\n\x0b\x43\x61naryShare\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\x0f\n\x07\x63\x61llers\x18\x02 \x03(\t\"\xdf\x03\n\x07Release\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.semblance.v1.ReleaseState\x12,\n\x08\x64\x65tector\x18\x03 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12,\n\x08\x65mbedder\x18\x04 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12\x11\n\tdimension\x18\x05 \x01(\r\x12,\n\x05index\x18\x06 \x01(\x0b\x32\x1d.semblance.v1.IndexParameters\x12\x12\n\ncollection\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replaced\x18\n \x01(\t\x12)\n\x06\x63\x61nary\x18\x0b \x01(\x0b\x32\x19.semblance.v1.CanaryShare\x12\x16\n\x0eshadow_percent\x18\x0c \x01(\x01\x12/\n\x08progress\x18\r \x01(\x0b\x32\x1d.semblance.v1.ReleaseProgress\"\xa3\x01\n\x0fReleaseProgress\x12\r\n\x05items\x18\x01 \x01(\x04\x12\x11\n\tunsettled\x18\x02 \x01(\x04\x12\x0c\n\x04rate\x18\x03 \x01(\x01\x12\x16\n\tremaining\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07problem\x18\x05 \x01(\t\x12)\n\x06\x65ngine\x18\x06 \x01(\x0e\x32\x19.semblance.v1.BuildEngineB\x0c\n\n_remaining\"\xbb\x01\n\x14\x43reateReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65tector\x18\x02 \x01(\r\x12\x10\n\x08\x65mbedder\x18\x03 \x01(\r\x12,\n\x05index\x18\x04 \x01(\x0b\x32\x1d.semblance.v1.IndexParameters\x12\x12\n\nkeep_index\x18\x05 \x01(\x08\x12)\n\x06\x65ngine\x18\x06 \x01(\x0e\x32\x19.semblance.v1.BuildEngine\"\xf7\x02\n\x0bReleasePlan\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12,\n\x08\x64\x65tector\x18\x02 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12,\n\x08\x65mbedder\x18\x03 \x01(\x0b\x32\x1a.semblance.v1.ReleaseModel\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x16\n\x0enew_collection\x18\x05 \x01(\x08\x12\r\n\x05items\x18\x06 \x01(\x04\x12\x0e\n\x06images\x18\x07 \x01(\x04\x12\x0c\n\x04rows\x18\x08 \x01(\x04\x12\x15\n\ractive_memory\x18\t \x01(\x04\x12\x12\n\nnew_memory\x18\n \x01(\x04\x12\x10\n\x08new_disk\x18\x0b \x01(\x04\x12\x13\n\x0bquery_nodes\x18\x0e \x01(\x04\x12\x14\n\x07seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12,\n\x05index\x18\r \x01(\x0b\x32\x1d.semblance.v1.IndexParametersB\n\n\x08_seconds\"\'\n\x11GetReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"b\n\x12ListPendingRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\tB\x0c\n\n_page_size\"@\n\x13ListPendingResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x11\x42uildItemsRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x12\x42uildItemsResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.semblance.v1.Failure\"\x15\n\x13ListReleasesRequest\"?\n\x14ListReleasesResponse\x12\'\n\x08releases\x18\x01 \x03(\x0b\x32\x15.semblance.v1.Release\"=\n\x16\x41\x63tivateReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07require\x18\x02 \x03(\t\"\x11\n\x0fRollbackRequest\"k\n\x0eSwitchResponse\x12%\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\x15.semblance.v1.Release\x12\x10\n\x08replaced\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0f\n\x07lagging\x18\x04 \x03(\t\"M\n\rCanaryRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12(\n\x05share\x18\x02 \x01(\x0b\x32\x19.semblance.v1.CanaryShare\"4\n\rShadowRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01\"#\n\rReportRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"\x89\x01\n\rReleaseReport\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61gainst\x18\x02 \x01(\t\x12%\n\x07\x66igures\x18\x03 \x03(\x0b\x32\x14.semblance.v1.Figure\x12,\n\nevaluation\x18\x04 \x01(\x0b\x32\x18.semblance.v1.Evaluation\"N\n\nEvaluation\x12\x0f\n\x07\x61gainst\x18\x01 \x01(\t\x12/\n\x0brecorded_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x17RecordEvaluationRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61gainst\x18\x02 \x01(\t\x12%\n\x07\x66igures\x18\x03 \x03(\x0b\x32\x14.semblance.v1.Figure\"\x1a\n\x18RecordEvaluationResponse\"E\n\x06\x46igure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07meaning\x18\x03 \x01(\tB\x08\n\x06_value\"*\n\x14RetireReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"\x0f\n\rStatusRequest\"G\n\x0eStatusResponse\x12\x0c\n\x04good\x18\x01 \x01(\x08\x12\'\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x15.semblance.v1.Finding\"P\n\x07\x46inding\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0e\n\x06should\x18\x03 \x01(\t\x12\x0b\n\x03has\x18\x04 \x01(\t\x12\x0c\n\x04good\x18\x05 \x01(\x08*_\n\x0cReleaseState\x12\x1d\n\x19RELEASE_STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x42UILDING\x10\x01\x12\t\n\x05READY\x10\x02\x12\n\n\x06\x41\x43TIVE\x10\x03\x12\x0b\n\x07RETIRED\x10\x04*D\n\x0b\x42uildEngine\x12\x1c\n\x18\x42UILD_ENGINE_UNSPECIFIED\x10\x00\x12\n\n\x06KEEPER\x10\x01\x12\x0b\n\x07OUTSIDE\x10\x02\x32\x99\x08\n\x0eReleaseService\x12\x45\n\x04Plan\x12\".semblance.v1.CreateReleaseRequest\x1a\x19.semblance.v1.ReleasePlan\x12\x43\n\x06\x43reate\x12\".semblance.v1.CreateReleaseRequest\x1a\x15.semblance.v1.Release\x12=\n\x03Get\x12\x1f.semblance.v1.GetReleaseRequest\x1a\x15.semblance.v1.Release\x12R\n\x0bListPending\x12 .semblance.v1.ListPendingRequest\x1a!.semblance.v1.ListPendingResponse\x12S\n\nBuildItems\x12\x1f.semblance.v1.BuildItemsRequest\x1a .semblance.v1.BuildItemsResponse(\x01\x30\x01\x12M\n\x04List\x12!.semblance.v1.ListReleasesRequest\x1a\".semblance.v1.ListReleasesResponse\x12N\n\x08\x41\x63tivate\x12$.semblance.v1.ActivateReleaseRequest\x1a\x1c.semblance.v1.SwitchResponse\x12G\n\x08Rollback\x12\x1d.semblance.v1.RollbackRequest\x1a\x1c.semblance.v1.SwitchResponse\x12<\n\x06\x43\x61nary\x12\x1b.semblance.v1.CanaryRequest\x1a\x15.semblance.v1.Release\x12<\n\x06Shadow\x12\x1b.semblance.v1.ShadowRequest\x1a\x15.semblance.v1.Release\x12\x42\n\x06Report\x12\x1b.semblance.v1.ReportRequest\x1a\x1b.semblance.v1.ReleaseReport\x12\x61\n\x10RecordEvaluation\x12%.semblance.v1.RecordEvaluationRequest\x1a&.semblance.v1.RecordEvaluationResponse\x12\x43\n\x06Retire\x12\".semblance.v1.RetireReleaseRequest\x1a\x15.semblance.v1.Release\x12\x43\n\x06Status\x12\x1b.semblance.v1.StatusRequest\x1a\x1c.semblance.v1.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'semblance.v1.release_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RELEASESTATE']._serialized_start=2580
-  _globals['_RELEASESTATE']._serialized_end=2675
-  _globals['_RELEASEMODEL']._serialized_start=105
-  _globals['_RELEASEMODEL']._serialized_end=166
-  _globals['_INDEXPARAMETERS']._serialized_start=168
-  _globals['_INDEXPARAMETERS']._serialized_end=272
-  _globals['_CANARYSHARE']._serialized_start=274
-  _globals['_CANARYSHARE']._serialized_end=321
-  _globals['_RELEASE']._serialized_start=324
-  _globals['_RELEASE']._serialized_end=803
-  _globals['_RELEASEPROGRESS']._serialized_start=805
-  _globals['_RELEASEPROGRESS']._serialized_end=925
-  _globals['_CREATERELEASEREQUEST']._serialized_start=928
-  _globals['_CREATERELEASEREQUEST']._serialized_end=1072
-  _globals['_RELEASEPLAN']._serialized_start=1075
-  _globals['_RELEASEPLAN']._serialized_end=1450
-  _globals['_GETRELEASEREQUEST']._serialized_start=1452
-  _globals['_GETRELEASEREQUEST']._serialized_end=1491
-  _globals['_LISTRELEASESREQUEST']._serialized_start=1493
-  _globals['_LISTRELEASESREQUEST']._serialized_end=1514
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=1516
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=1579
-  _globals['_ACTIVATERELEASEREQUEST']._serialized_start=1581
-  _globals['_ACTIVATERELEASEREQUEST']._serialized_end=1642
-  _globals['_ROLLBACKREQUEST']._serialized_start=1644
-  _globals['_ROLLBACKREQUEST']._serialized_end=1661
-  _globals['_SWITCHRESPONSE']._serialized_start=1663
-  _globals['_SWITCHRESPONSE']._serialized_end=1770
-  _globals['_CANARYREQUEST']._serialized_start=1772
-  _globals['_CANARYREQUEST']._serialized_end=1849
-  _globals['_SHADOWREQUEST']._serialized_start=1851
-  _globals['_SHADOWREQUEST']._serialized_end=1903
-  _globals['_REPORTREQUEST']._serialized_start=1905
-  _globals['_REPORTREQUEST']._serialized_end=1940
-  _globals['_RELEASEREPORT']._serialized_start=1943
-  _globals['_RELEASEREPORT']._serialized_end=2080
-  _globals['_EVALUATION']._serialized_start=2082
-  _globals['_EVALUATION']._serialized_end=2160
-  _globals['_RECORDEVALUATIONREQUEST']._serialized_start=2162
-  _globals['_RECORDEVALUATIONREQUEST']._serialized_end=2263
-  _globals['_RECORDEVALUATIONRESPONSE']._serialized_start=2265
-  _globals['_RECORDEVALUATIONRESPONSE']._serialized_end=2291
-  _globals['_FIGURE']._serialized_start=2293
-  _globals['_FIGURE']._serialized_end=2362
-  _globals['_RETIRERELEASEREQUEST']._serialized_start=2364
-  _globals['_RETIRERELEASEREQUEST']._serialized_end=2406
-  _globals['_STATUSREQUEST']._serialized_start=2408
-  _globals['_STATUSREQUEST']._serialized_end=2423
-  _globals['_STATUSRESPONSE']._serialized_start=2425
-  _globals['_STATUSRESPONSE']._serialized_end=2496
-  _globals['_FINDING']._serialized_start=2498
-  _globals['_FINDING']._serialized_end=2578
-  _globals['_RELEASESERVICE']._serialized_start=2678
-  _globals['_RELEASESERVICE']._serialized_end=3558
+  _globals['_RELEASESTATE']._serialized_start=3074
+  _globals['_RELEASESTATE']._serialized_end=3169
+  _globals['_BUILDENGINE']._serialized_start=3171
+  _globals['_BUILDENGINE']._serialized_end=3239
+  _globals['_RELEASEMODEL']._serialized_start=165
+  _globals['_RELEASEMODEL']._serialized_end=226
+  _globals['_INDEXPARAMETERS']._serialized_start=228
+  _globals['_INDEXPARAMETERS']._serialized_end=332
+  _globals['_CANARYSHARE']._serialized_start=334
+  _globals['_CANARYSHARE']._serialized_end=381
+  _globals['_RELEASE']._serialized_start=384
+  _globals['_RELEASE']._serialized_end=863
+  _globals['_RELEASEPROGRESS']._serialized_start=866
+  _globals['_RELEASEPROGRESS']._serialized_end=1029
+  _globals['_CREATERELEASEREQUEST']._serialized_start=1032
+  _globals['_CREATERELEASEREQUEST']._serialized_end=1219
+  _globals['_RELEASEPLAN']._serialized_start=1222
+  _globals['_RELEASEPLAN']._serialized_end=1597
+  _globals['_GETRELEASEREQUEST']._serialized_start=1599
+  _globals['_GETRELEASEREQUEST']._serialized_end=1638
+  _globals['_LISTPENDINGREQUEST']._serialized_start=1640
+  _globals['_LISTPENDINGREQUEST']._serialized_end=1738
+  _globals['_LISTPENDINGRESPONSE']._serialized_start=1740
+  _globals['_LISTPENDINGRESPONSE']._serialized_end=1804
+  _globals['_BUILDITEMSREQUEST']._serialized_start=1806
+  _globals['_BUILDITEMSREQUEST']._serialized_end=1906
+  _globals['_BUILDITEMSRESPONSE']._serialized_start=1908
+  _globals['_BUILDITEMSRESPONSE']._serialized_end=1985
+  _globals['_LISTRELEASESREQUEST']._serialized_start=1987
+  _globals['_LISTRELEASESREQUEST']._serialized_end=2008
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=2010
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=2073
+  _globals['_ACTIVATERELEASEREQUEST']._serialized_start=2075
+  _globals['_ACTIVATERELEASEREQUEST']._serialized_end=2136
+  _globals['_ROLLBACKREQUEST']._serialized_start=2138
+  _globals['_ROLLBACKREQUEST']._serialized_end=2155
+  _globals['_SWITCHRESPONSE']._serialized_start=2157
+  _globals['_SWITCHRESPONSE']._serialized_end=2264
+  _globals['_CANARYREQUEST']._serialized_start=2266
+  _globals['_CANARYREQUEST']._serialized_end=2343
+  _globals['_SHADOWREQUEST']._serialized_start=2345
+  _globals['_SHADOWREQUEST']._serialized_end=2397
+  _globals['_REPORTREQUEST']._serialized_start=2399
+  _globals['_REPORTREQUEST']._serialized_end=2434
+  _globals['_RELEASEREPORT']._serialized_start=2437
+  _globals['_RELEASEREPORT']._serialized_end=2574
+  _globals['_EVALUATION']._serialized_start=2576
+  _globals['_EVALUATION']._serialized_end=2654
+  _globals['_RECORDEVALUATIONREQUEST']._serialized_start=2656
+  _globals['_RECORDEVALUATIONREQUEST']._serialized_end=2757
+  _globals['_RECORDEVALUATIONRESPONSE']._serialized_start=2759
+  _globals['_RECORDEVALUATIONRESPONSE']._serialized_end=2785
+  _globals['_FIGURE']._serialized_start=2787
+  _globals['_FIGURE']._serialized_end=2856
+  _globals['_RETIRERELEASEREQUEST']._serialized_start=2858
+  _globals['_RETIRERELEASEREQUEST']._serialized_end=2900
+  _globals['_STATUSREQUEST']._serialized_start=2902
+  _globals['_STATUSREQUEST']._serialized_end=2917
+  _globals['_STATUSRESPONSE']._serialized_start=2919
+  _globals['_STATUSRESPONSE']._serialized_end=2990
+  _globals['_FINDING']._serialized_start=2992
+  _globals['_FINDING']._serialized_end=3072
+  _globals['_RELEASESERVICE']._serialized_start=3242
+  _globals['_RELEASESERVICE']._serialized_end=4291
 # @@protoc_insertion_point(module_scope)

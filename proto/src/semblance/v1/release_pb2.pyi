@@ -5,10 +5,12 @@ Which models and which index are live, and how to replace them while traffic flo
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from semblance.v1 import failure_pb2 as _failure_pb2
 from semblance.v1 import measure_pb2 as _measure_pb2
 import builtins as _builtins
 import sys
@@ -41,6 +43,28 @@ READY: ReleaseState.ValueType  # 2
 ACTIVE: ReleaseState.ValueType  # 3
 RETIRED: ReleaseState.ValueType  # 4
 Global___ReleaseState: _TypeAlias = ReleaseState  # noqa: Y015
+
+class _BuildEngine:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BuildEngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BuildEngine.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUILD_ENGINE_UNSPECIFIED: _BuildEngine.ValueType  # 0
+    KEEPER: _BuildEngine.ValueType  # 1
+    """One orchestrator of all."""
+    OUTSIDE: _BuildEngine.ValueType  # 2
+    """Whoever calls `BuildItems`."""
+
+class BuildEngine(_BuildEngine, metaclass=_BuildEngineEnumTypeWrapper):
+    """Who brings the catalogue's items into a release's collection."""
+
+BUILD_ENGINE_UNSPECIFIED: BuildEngine.ValueType  # 0
+KEEPER: BuildEngine.ValueType  # 1
+"""One orchestrator of all."""
+OUTSIDE: BuildEngine.ValueType  # 2
+"""Whoever calls `BuildItems`."""
+Global___BuildEngine: _TypeAlias = BuildEngine  # noqa: Y015
 
 @_typing.final
 class ReleaseModel(_message.Message):
@@ -204,6 +228,7 @@ class ReleaseProgress(_message.Message):
     RATE_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     items: _builtins.int
     unsettled: _builtins.int
     """Items that its collection may disagree about."""
@@ -213,6 +238,8 @@ class ReleaseProgress(_message.Message):
     """Seconds that the rest takes at that rate; unset where nothing is known."""
     problem: _builtins.str
     """What keeps a build from getting on."""
+    engine: Global___BuildEngine.ValueType
+    """Who builds it now; unset where it is not building."""
     def __init__(
         self,
         *,
@@ -221,10 +248,11 @@ class ReleaseProgress(_message.Message):
         rate: _builtins.float = ...,
         remaining: _builtins.float | None = ...,
         problem: _builtins.str = ...,
+        engine: Global___BuildEngine.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "items", b"items", "problem", b"problem", "rate", b"rate", "remaining", b"remaining", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "engine", b"engine", "items", b"items", "problem", b"problem", "rate", b"rate", "remaining", b"remaining", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
     _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
@@ -241,6 +269,7 @@ class CreateReleaseRequest(_message.Message):
     EMBEDDER_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     KEEP_INDEX_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     release_id: _builtins.str
     """The next of r1, r2, … where it is empty."""
     detector: _builtins.int
@@ -250,6 +279,8 @@ class CreateReleaseRequest(_message.Message):
     """Uses the active release's collection though the detector is another one: what is indexed keeps the crops of the
     detector that it was indexed with.
     """
+    engine: Global___BuildEngine.ValueType
+    """OUTSIDE: the keeper waits some minutes for `BuildItems` before it begins by itself."""
     @_builtins.property
     def index(self) -> Global___IndexParameters:
         """0: the active release's."""
@@ -262,10 +293,11 @@ class CreateReleaseRequest(_message.Message):
         embedder: _builtins.int = ...,
         index: Global___IndexParameters | None = ...,
         keep_index: _builtins.bool = ...,
+        engine: Global___BuildEngine.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detector", b"detector", "embedder", b"embedder", "index", b"index", "keep_index", b"keep_index", "release_id", b"release_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detector", b"detector", "embedder", b"embedder", "engine", b"engine", "index", b"index", "keep_index", b"keep_index", "release_id", b"release_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,6 +389,114 @@ class GetReleaseRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReleaseRequest: _TypeAlias = GetReleaseRequest  # noqa: Y015
+
+@_typing.final
+class ListPendingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    release_id: _builtins.str
+    page_size: _builtins.int
+    """1 to 1000; 100 if unset."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        release_id: _builtins.str = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "page_size", b"page_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "page_size", b"page_size", "page_token", b"page_token", "release_id", b"release_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___ListPendingRequest: _TypeAlias = ListPendingRequest  # noqa: Y015
+
+@_typing.final
+class ListPendingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_IDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_ids", b"item_ids", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPendingResponse: _TypeAlias = ListPendingResponse  # noqa: Y015
+
+@_typing.final
+class BuildItemsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    release_id: _builtins.str
+    item_id: _builtins.str
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long the service may take for this item, from when it reads the request. It has a longest of
+        its own, which is also what it takes where this is unset; the call's deadline holds beside it.
+        """
+
+    def __init__(
+        self,
+        *,
+        release_id: _builtins.str = ...,
+        item_id: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "release_id", b"release_id", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuildItemsRequest: _TypeAlias = BuildItemsRequest  # noqa: Y015
+
+@_typing.final
+class BuildItemsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Unset where the item is in the collection."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        failure: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "item_id", b"item_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuildItemsResponse: _TypeAlias = BuildItemsResponse  # noqa: Y015
 
 @_typing.final
 class ListReleasesRequest(_message.Message):

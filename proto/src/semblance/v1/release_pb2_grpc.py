@@ -49,6 +49,16 @@ class ReleaseServiceStub:
                 request_serializer=semblance_dot_v1_dot_release__pb2.GetReleaseRequest.SerializeToString,
                 response_deserializer=semblance_dot_v1_dot_release__pb2.Release.FromString,
                 _registered_method=True)
+        self.ListPending = channel.unary_unary(
+                '/semblance.v1.ReleaseService/ListPending',
+                request_serializer=semblance_dot_v1_dot_release__pb2.ListPendingRequest.SerializeToString,
+                response_deserializer=semblance_dot_v1_dot_release__pb2.ListPendingResponse.FromString,
+                _registered_method=True)
+        self.BuildItems = channel.stream_stream(
+                '/semblance.v1.ReleaseService/BuildItems',
+                request_serializer=semblance_dot_v1_dot_release__pb2.BuildItemsRequest.SerializeToString,
+                response_deserializer=semblance_dot_v1_dot_release__pb2.BuildItemsResponse.FromString,
+                _registered_method=True)
         self.List = channel.unary_unary(
                 '/semblance.v1.ReleaseService/List',
                 request_serializer=semblance_dot_v1_dot_release__pb2.ListReleasesRequest.SerializeToString,
@@ -115,6 +125,24 @@ class ReleaseServiceServicer:
 
     def Get(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPending(self, request, context):
+        """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
+        time. Deleted ones that it still has are among them. What changes behind the page is not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BuildItems(self, request_iterator, context):
+        """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
+        each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
+        does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
+        items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -194,6 +222,16 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=semblance_dot_v1_dot_release__pb2.GetReleaseRequest.FromString,
                     response_serializer=semblance_dot_v1_dot_release__pb2.Release.SerializeToString,
+            ),
+            'ListPending': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPending,
+                    request_deserializer=semblance_dot_v1_dot_release__pb2.ListPendingRequest.FromString,
+                    response_serializer=semblance_dot_v1_dot_release__pb2.ListPendingResponse.SerializeToString,
+            ),
+            'BuildItems': grpc.stream_stream_rpc_method_handler(
+                    servicer.BuildItems,
+                    request_deserializer=semblance_dot_v1_dot_release__pb2.BuildItemsRequest.FromString,
+                    response_serializer=semblance_dot_v1_dot_release__pb2.BuildItemsResponse.SerializeToString,
             ),
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
@@ -322,6 +360,60 @@ class ReleaseService:
             '/semblance.v1.ReleaseService/Get',
             semblance_dot_v1_dot_release__pb2.GetReleaseRequest.SerializeToString,
             semblance_dot_v1_dot_release__pb2.Release.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/semblance.v1.ReleaseService/ListPending',
+            semblance_dot_v1_dot_release__pb2.ListPendingRequest.SerializeToString,
+            semblance_dot_v1_dot_release__pb2.ListPendingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BuildItems(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/semblance.v1.ReleaseService/BuildItems',
+            semblance_dot_v1_dot_release__pb2.BuildItemsRequest.SerializeToString,
+            semblance_dot_v1_dot_release__pb2.BuildItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

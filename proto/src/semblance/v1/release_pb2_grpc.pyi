@@ -36,6 +36,16 @@ class ReleaseServiceStub:
     Create: _grpc.UnaryUnaryMultiCallable[_release_pb2.CreateReleaseRequest, _release_pb2.Release]
     """Begins to build a release, and returns at once; it ends as `READY`."""
     Get: _grpc.UnaryUnaryMultiCallable[_release_pb2.GetReleaseRequest, _release_pb2.Release]
+    ListPending: _grpc.UnaryUnaryMultiCallable[_release_pb2.ListPendingRequest, _release_pb2.ListPendingResponse]
+    """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
+    time. Deleted ones that it still has are among them. What changes behind the page is not.
+    """
+    BuildItems: _grpc.StreamStreamMultiCallable[_release_pb2.BuildItemsRequest, _release_pb2.BuildItemsResponse]
+    """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
+    each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
+    does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
+    items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+    """
     List: _grpc.UnaryUnaryMultiCallable[_release_pb2.ListReleasesRequest, _release_pb2.ListReleasesResponse]
     Activate: _grpc.UnaryUnaryMultiCallable[_release_pb2.ActivateReleaseRequest, _release_pb2.SwitchResponse]
     """Returns when every orchestrator that is alive serves with it."""
@@ -58,6 +68,16 @@ class ReleaseServiceAsyncStub(ReleaseServiceStub):
     Create: _aio.UnaryUnaryMultiCallable[_release_pb2.CreateReleaseRequest, _release_pb2.Release]  # type: ignore[assignment]
     """Begins to build a release, and returns at once; it ends as `READY`."""
     Get: _aio.UnaryUnaryMultiCallable[_release_pb2.GetReleaseRequest, _release_pb2.Release]  # type: ignore[assignment]
+    ListPending: _aio.UnaryUnaryMultiCallable[_release_pb2.ListPendingRequest, _release_pb2.ListPendingResponse]  # type: ignore[assignment]
+    """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
+    time. Deleted ones that it still has are among them. What changes behind the page is not.
+    """
+    BuildItems: _aio.StreamStreamMultiCallable[_release_pb2.BuildItemsRequest, _release_pb2.BuildItemsResponse]  # type: ignore[assignment]
+    """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
+    each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
+    does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
+    items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+    """
     List: _aio.UnaryUnaryMultiCallable[_release_pb2.ListReleasesRequest, _release_pb2.ListReleasesResponse]  # type: ignore[assignment]
     Activate: _aio.UnaryUnaryMultiCallable[_release_pb2.ActivateReleaseRequest, _release_pb2.SwitchResponse]  # type: ignore[assignment]
     """Returns when every orchestrator that is alive serves with it."""
@@ -95,6 +115,28 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _release_pb2.GetReleaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_release_pb2.Release, _abc.Awaitable[_release_pb2.Release]]: ...
+
+    @_abc_1.abstractmethod
+    def ListPending(
+        self,
+        request: _release_pb2.ListPendingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_release_pb2.ListPendingResponse, _abc.Awaitable[_release_pb2.ListPendingResponse]]:
+        """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
+        time. Deleted ones that it still has are among them. What changes behind the page is not.
+        """
+
+    @_abc_1.abstractmethod
+    def BuildItems(
+        self,
+        request_iterator: _MaybeAsyncIterator[_release_pb2.BuildItemsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_release_pb2.BuildItemsResponse], _abc.AsyncIterator[_release_pb2.BuildItemsResponse]]:
+        """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
+        each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
+        does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
+        items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+        """
 
     @_abc_1.abstractmethod
     def List(

@@ -1,14 +1,23 @@
 """`ReleaseService`: translates and calls."""
 
+from collections.abc import AsyncIterator
+
+from semblance.orchestrator.builds import Builds
 from semblance.orchestrator.grpc_edge import release_translate as translate
 from semblance.orchestrator.grpc_edge.boundary import Context, DeadlinePolicy
-from semblance.orchestrator.grpc_edge.translate import release_id
+from semblance.orchestrator.grpc_edge.status import fault
+from semblance.orchestrator.grpc_edge.stream import Streams
+from semblance.orchestrator.grpc_edge.translate import item_id, page_size, release_id, timeout
 from semblance.orchestrator.releases import Releases
 from semblance.v1.release_pb2 import (
     ActivateReleaseRequest,
+    BuildItemsRequest,
+    BuildItemsResponse,
     CanaryRequest,
     CreateReleaseRequest,
     GetReleaseRequest,
+    ListPendingRequest,
+    ListPendingResponse,
     ListReleasesRequest,
     ListReleasesResponse,
     RecordEvaluationRequest,
@@ -30,9 +39,14 @@ from semblance.v1.release_pb2_grpc import ReleaseServiceServicer
 class ReleaseService(ReleaseServiceServicer):
     """Its calls do not wait for searches and puts: an operator must get through when there is too much to do."""
 
-    def __init__(self, releases: Releases, deadlines: DeadlinePolicy) -> None:
+    def __init__(
+        self, releases: Releases, builds: Builds, deadlines: DeadlinePolicy, streams: Streams, window: int
+    ) -> None:
         self._releases = releases
+        self._builds = builds
         self._deadlines = deadlines
+        self._streams = streams
+        self._window = window
 
     async def Plan(self, request: CreateReleaseRequest, context: Context) -> ReleasePlan:  # noqa: N802
         wanted = translate.wanted(request)
@@ -48,6 +62,29 @@ class ReleaseService(ReleaseServiceServicer):
         named = release_id(request.release_id)
         async with self._deadlines.of_call(context).enforced():
             return translate.release_message(*await self._releases.get(named))
+
+    async def ListPending(self, request: ListPendingRequest, context: Context) -> ListPendingResponse:  # noqa: N802
+        named, size = release_id(request.release_id), page_size(request)
+        async with self._deadlines.of_call(context).enforced():
+            page = await self._builds.pending(named, size, request.page_token)
+            return ListPendingResponse(item_ids=page.item_ids, next_page_token=page.next_page_token)
+
+    async def BuildItems(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[BuildItemsRequest], context: Context
+    ) -> None:
+        """A coroutine that writes, as `CatalogService.Put` is."""
+
+        async def answer(request: BuildItemsRequest) -> BuildItemsResponse:
+            try:
+                # Items wait for each other, as puts do.
+                asked = timeout(request) or self._deadlines.maximum
+                async with self._deadlines.of_call(context, asked).enforced():
+                    await self._builds.build(release_id(request.release_id), item_id(request.item_id))
+            except Exception as error:
+                return BuildItemsResponse(item_id=request.item_id, failure=fault(error).failure())
+            return BuildItemsResponse(item_id=request.item_id)
+
+        await self._streams.converse(request_iterator, answer, self._window, context)
 
     async def List(self, request: ListReleasesRequest, context: Context) -> ListReleasesResponse:  # noqa: N802
         async with self._deadlines.of_call(context).enforced():

@@ -31,7 +31,14 @@ def wanted(request: release_pb2.CreateReleaseRequest) -> Wanted:
         index=_wanted_index(request.index),
         keep_index=request.keep_index,
         metric=_metric(request.index.metric),
+        outside=_outside(request.engine),
     )
+
+
+def _outside(engine: release_pb2.BuildEngine.ValueType) -> bool:
+    if engine not in release_pb2.BuildEngine.values():
+        raise InvalidArgument(f"engine is {engine}, and must be KEEPER or OUTSIDE")
+    return engine == release_pb2.OUTSIDE
 
 
 def _wanted_index(message: release_pb2.IndexParameters) -> IndexParameters | None:
@@ -103,6 +110,7 @@ def plan_message(plan: Plan) -> release_pb2.ReleasePlan:
 
 def release_message(registered: Registered, progress: Progress | None = None) -> release_pb2.Release:
     release, share = registered.release, registered.canary
+    builds = registered.state is ReleaseState.BUILDING
     message = release_pb2.Release(
         release_id=release.release_id,
         state=_STATES[registered.state],
@@ -114,7 +122,7 @@ def release_message(registered: Registered, progress: Progress | None = None) ->
         replaced=registered.replaced,
         canary=release_pb2.CanaryShare(percent=share.percent, callers=share.callers) if share else None,
         shadow_percent=registered.shadow,
-        progress=_progress(progress) if progress else None,
+        progress=_progress(progress, builds) if progress else None,
     )
     message.created_at.FromDatetime(registered.created_at)
     message.changed_at.FromDatetime(registered.changed_at)
@@ -175,11 +183,13 @@ def _index_message(index: IndexParameters) -> release_pb2.IndexParameters:
     )
 
 
-def _progress(progress: Progress) -> release_pb2.ReleaseProgress:
+def _progress(progress: Progress, builds: bool) -> release_pb2.ReleaseProgress:
+    engine = release_pb2.OUTSIDE if progress.outside else release_pb2.KEEPER
     return release_pb2.ReleaseProgress(
         items=progress.items,
         unsettled=progress.unsettled,
         rate=progress.rate,
         remaining=progress.remaining,
         problem=progress.problem,
+        engine=engine if builds else release_pb2.BUILD_ENGINE_UNSPECIFIED,
     )

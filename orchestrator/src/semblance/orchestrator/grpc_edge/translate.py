@@ -19,7 +19,7 @@ from semblance.orchestrator.item import Attributes, Item, ItemDraft, Value
 from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.pipeline import Answer, Objects, Query, Region, Selection
 from semblance.orchestrator.ports import Neighbour
-from semblance.v1 import catalog_pb2, feedback_pb2, item_pb2, measure_pb2, search_pb2
+from semblance.v1 import catalog_pb2, feedback_pb2, item_pb2, measure_pb2, release_pb2, search_pb2
 
 # It is part of a collection's name, in which Milvus takes letters, digits and underscores alone.
 RELEASE_ID = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -97,7 +97,9 @@ def release_id(text: str) -> str:
     return text
 
 
-def timeout(request: search_pb2.SearchRequest | catalog_pb2.PutRequest) -> float | None:
+def timeout(
+    request: search_pb2.SearchRequest | catalog_pb2.PutRequest | release_pb2.BuildItemsRequest,
+) -> float | None:
     """Seconds that the caller gives the request, if it says so. Raises InvalidArgument."""
     if not request.HasField("timeout"):
         return None
@@ -195,7 +197,9 @@ def _draft_attributes(item: item_pb2.Item) -> Attributes:
     return attributes
 
 
-def page_size(request: catalog_pb2.ListRequest | feedback_pb2.ListFeedbackRequest) -> int:
+def page_size(
+    request: catalog_pb2.ListRequest | feedback_pb2.ListFeedbackRequest | release_pb2.ListPendingRequest,
+) -> int:
     size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE_SIZE
     if not 1 <= size <= MAX_PAGE_SIZE:
         raise InvalidArgument(f"page_size is {size}, and must be 1 to {MAX_PAGE_SIZE}")

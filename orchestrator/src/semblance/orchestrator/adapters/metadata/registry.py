@@ -56,15 +56,27 @@ class SqlRegistry:
 
         return await self._database.run(add, writes=True)
 
-    async def add_release(self, release: Release) -> Registered:
+    async def add_release(self, release: Release, outside: float = 0.0) -> Registered:
         def add(connection: Connection) -> Registered:
             settlement.hold_collections(connection, alone=True)
             if _find(connection, release.release_id):
                 raise Conflict(f"there is a release {release.release_id} already; take another id")
-            self._add(connection, release, ReleaseState.BUILDING)
+            self._add(connection, release, ReleaseState.BUILDING, outside)
             return _known(connection, release.release_id)
 
         return await self._database.run(add, writes=True)
+
+    async def leave_outside(self, release_id: str, seconds: float) -> Registered:
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        sooner = or_(releases.c.outside_until.is_(None), releases.c.outside_until < until)
+        building = releases.c.release_id == release_id, releases.c.state == ReleaseState.BUILDING.value
+        statement = update(releases).where(*building, sooner).values(outside_until=until)
+
+        def leave(connection: Connection) -> Registered:
+            connection.execute(statement)
+            return _known(connection, release_id)
+
+        return await self._database.run(leave, writes=True)
 
     async def set_ready(self, release_id: str, before: datetime) -> None:
         def ready(connection: Connection) -> None:
@@ -223,7 +235,7 @@ class SqlRegistry:
         found = await self._database.run(lambda connection: connection.execute(query).scalar_one_or_none())
         return None if found is None else _EVALUATION.validate_python(found)
 
-    def _add(self, connection: Connection, release: Release, state: ReleaseState) -> None:
+    def _add(self, connection: Connection, release: Release, state: ReleaseState, outside: float = 0.0) -> None:
         now = datetime.now(UTC)
         if release.collection not in settlement.live_collections(connection):
             settlement.add_collection(self._database, connection, release.collection)
@@ -234,6 +246,7 @@ class SqlRegistry:
                 definition=RELEASE.dump_python(release, mode="json"),
                 created_at=now,
                 changed_at=now,
+                outside_until=now + timedelta(seconds=outside) if outside else None,
             )
         )
 
@@ -259,6 +272,7 @@ def _registered(row: Row[Any]) -> Registered:
         row.shadow or 0.0,
         row.problem or "",
         row.rate or 0.0,
+        row.outside_until,
     )
 
 

@@ -129,6 +129,8 @@ releases = Table(
     Column("shadow", Float, nullable=True),
     Column("problem", Text, nullable=True),
     Column("rate", Float, nullable=True),
+    # Until then an outside engine builds it.
+    Column("outside_until", UtcDateTime, nullable=True),
 )
 # At most one is active.
 Index(

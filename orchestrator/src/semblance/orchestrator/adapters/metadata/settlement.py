@@ -129,6 +129,24 @@ def enlisted_to(connection: Connection, collection: str) -> str | None:
     return connection.execute(query).scalar_one_or_none()
 
 
+def pending(connection: Connection, collection: str, after: str, limit: int) -> list[str]:
+    """The next items that may be mended now, by id."""
+    listed = (
+        select(unsettled.c.item_id)
+        .where(
+            unsettled.c.collection == collection, unsettled.c.item_id > after, unsettled.c.due_at < datetime.now(UTC)
+        )
+        .order_by(unsettled.c.item_id)
+        .limit(limit)
+    )
+    found = set(connection.execute(listed).scalars())
+    enlisted = enlisted_to(connection, collection)
+    if enlisted is not None:
+        beyond = select(items.c.item_id).where(items.c.item_id > max(after, enlisted))
+        found.update(connection.execute(beyond.order_by(items.c.item_id).limit(limit)).scalars())
+    return sorted(found)[:limit]
+
+
 def count_unsettled(
     connection: Connection, collection: str, before: datetime, moment: ColumnElement[datetime] = unsettled.c.changed_at
 ) -> int:

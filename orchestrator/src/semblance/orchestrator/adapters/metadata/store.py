@@ -28,7 +28,7 @@ from semblance.orchestrator.adapters.metadata.schema import (
     unsettled,
 )
 from semblance.orchestrator.errors import Conflict, NotFound
-from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Page, Value
+from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, IdPage, Item, ItemImage, Page, Value
 from semblance.orchestrator.ports import Written
 
 # In seconds, where no service with a longest deadline opens the store.
@@ -137,6 +137,14 @@ class SqlMetadataStore:
         found = await self.items_after(collection, key_of(page_token) if page_token else "", page_size + 1)
         more = len(found) > page_size
         return Page(tuple(found[:page_size]), token_after(found[page_size - 1].item_id) if more else "")
+
+    async def pending(self, collection: str, page_size: int, page_token: str) -> IdPage:
+        after = key_of(page_token) if page_token else ""
+        found = await self._database.run(
+            lambda connection: settlement.pending(connection, collection, after, page_size + 1)
+        )
+        more = len(found) > page_size
+        return IdPage(tuple(found[:page_size]), token_after(found[page_size - 1]) if more else "")
 
     async def items_after(self, collection: str, item_id: str, limit: int) -> Sequence[Item]:
         page = select(items).where(items.c.item_id > item_id).order_by(items.c.item_id).limit(limit)

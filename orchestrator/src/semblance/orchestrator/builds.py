@@ -1,0 +1,155 @@
+"""Building releases by an engine outside this service: item by item, over any of the orchestrators.
+
+While an engine sends items, the keeper leaves a release's items to it, and prepares and verifies the release as ever.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from semblance.orchestrator.activation import CALL_TIMEOUT
+from semblance.orchestrator.catalog import Catalog
+from semblance.orchestrator.errors import (
+    Conflict,
+    ContractMismatch,
+    DependencyUnavailable,
+    NotFound,
+    Overloaded,
+    WrongState,
+)
+from semblance.orchestrator.item import IdPage
+from semblance.orchestrator.mender import Pace
+from semblance.orchestrator.ports import Ports
+from semblance.orchestrator.release import LIVE, Registered, Release, ReleaseState
+
+log = logging.getLogger(__name__)
+
+# How long the keeper waits for an engine after the last item that it sent, and how often that is written down.
+LEASE_SECONDS = 30.0
+RENEW_SECONDS = 3.0
+# How often an item is tried that others change meanwhile.
+ATTEMPTS = 3
+# After which who is refused is to try again, in seconds: a model takes a while to load, an item less.
+PREPARE_RETRY = 3.0
+OVERLOADED_RETRY = 1.0
+
+_ADVICE = {
+    ReleaseState.READY: "nothing is left to build: `semblance release activate {0}` serves with it",
+    ReleaseState.ACTIVE: "it is served with already",
+    ReleaseState.RETIRED: "create it anew under another id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A release as it was when the engine's time was last written down, by the monotonic clock."""
+
+    registered: Registered
+    at: float
+
+
+class Builds:
+    def __init__(self, ports: Ports, catalog: Catalog, pace: Pace, in_flight: int, queue: int) -> None:
+        """At most `in_flight` items are worked on at once, for which `queue` more may wait."""
+        self._ports = ports
+        self._catalog = catalog
+        self._pace = pace
+        self._turns = asyncio.Semaphore(in_flight)
+        self._in_flight = in_flight
+        self._queue = queue
+        self._waiting = 0
+        self._known: dict[str, Known] = {}
+        self._renewing = asyncio.Lock()
+        self._prepared: set[Release] = set()
+
+    async def pending(self, release_id: str, page_size: int, page_token: str) -> IdPage:
+        """The items that a live release's collection lacks, by id.
+
+        Raises NotFound where there is no such release, WrongState where it is retired, InvalidArgument where the token
+        is not one of ours.
+        """
+        found = {each.release_id: each for each in await self._ports.registry.releases()}.get(release_id)
+        if found is None:
+            raise NotFound(f"there is no release {release_id!r}; `semblance release list` names those there are")
+        if found.state not in LIVE:
+            raise WrongState(f"release {release_id} is {found.state} and has no collection; {_ADVICE[found.state]}")
+        return await self._ports.metadata.pending(found.release.collection, page_size, page_token)
+
+    async def build(self, release_id: str, item_id: str) -> None:
+        """Returns when the release's collection agrees with the catalogue about the item; it may have done so before.
+
+        Raises NotFound where there is no such release, or never was such an item, WrongState where the release is not
+        building, Overloaded where too many wait, DependencyUnavailable while the keeper prepares the release, Conflict
+        where others change the item again and again, and what describing and indexing it does.
+        """
+        registered = await self._leased(release_id)
+        if registered.state is not ReleaseState.BUILDING:
+            raise WrongState(
+                f"release {release_id} is {registered.state}, and only one that is building takes items; "
+                + _ADVICE[registered.state].format(release_id)
+            )
+        async with self._turn():
+            await self._check_prepared(registered.release)
+            await self._bring_in(item_id, registered.release)
+
+    async def _leased(self, release_id: str) -> Registered:
+        """The release, which the keeper leaves to the engine from now on for a while."""
+        async with self._renewing:
+            known = self._known.get(release_id)
+            if known is None or time.monotonic() >= known.at + min(RENEW_SECONDS, LEASE_SECONDS / 3):
+                now = time.monotonic()
+                registered = await self._ports.registry.leave_outside(release_id, LEASE_SECONDS)
+                known = self._known[release_id] = Known(registered, now)
+        return known.registered
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._turns.locked() and self._waiting >= self._queue:
+            raise Overloaded(
+                f"builds: {self._in_flight} items in flight and {self._waiting} waiting, which is all that may; try "
+                f"again in {OVERLOADED_RETRY:g} s",
+                OVERLOADED_RETRY,
+            )
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _check_prepared(self, release: Release) -> None:
+        """The keeper makes the collection when the models are ready, and all items are enlisted."""
+        if release in self._prepared:
+            return
+        try:
+            await self._ports.index.check(release, CALL_TIMEOUT)
+        except ContractMismatch as error:
+            raise DependencyUnavailable(
+                f"release {release.release_id} is not prepared yet: the keeper loads its models and makes its "
+                f"collection; `semblance release show {release.release_id}` tells what keeps it from that ({error})",
+                PREPARE_RETRY,
+            ) from None
+        self._prepared.add(release)
+
+    async def _bring_in(self, item_id: str, release: Release) -> None:
+        for _ in range(ATTEMPTS):
+            known = (await self._ports.metadata.revisions(release.collection, [item_id])).get(item_id)
+            if known is None:
+                raise NotFound(f"there is no item {item_id!r}, and never was")
+            revision, settled = known
+            if settled:
+                return
+            async with self._pace.turn() as described:
+                with suppress(Conflict):
+                    if await self._catalog.mend(item_id, revision, release, described):
+                        return
+        raise Conflict(
+            f"item {item_id!r} was changed by others {ATTEMPTS} times while it was built; go on with the others, it is "
+            "built when it rests"
+        )
