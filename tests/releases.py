@@ -65,6 +65,7 @@ class FakeReleases(Releases):
         self.steps = 2
         self.ends_as = ReleaseState.READY
         self.problem = ""
+        self.outside = False
         self.lagging: tuple[str, ...] = ()
         self.good = True
         self.held = asyncio.Event()
@@ -189,11 +190,12 @@ class FakeReleases(Releases):
     def _progress_of(self, release: Registered) -> Progress:
         if release.state is not ReleaseState.BUILDING:
             return Progress(ITEMS, 0, 0.0, "")
-        return Progress(ITEMS, 30, 2.5, self.problem)
+        return Progress(ITEMS, 30, 2.5, self.problem, self.outside)
 
 
 class FakeBuilds(Builds):
-    """Every release lacks `lacking`; what is built is kept in `built`, and fails with what `failures` has for it."""
+    """Every release lacks `lacking`; what is built is kept in `built`, or fails with what `failures` has for it; while
+    `held` it waits."""
 
     def __init__(self) -> None:
         self.lacking: list[str] = []
@@ -201,6 +203,8 @@ class FakeBuilds(Builds):
         self.failures: dict[str, Exception] = {}
         self.held = asyncio.Event()
         self.held.set()
+        # At once, now and at most.
+        self.waiting = self.most = 0
 
     async def pending(self, release_id: str, page_size: int, page_token: str) -> IdPage:
         start = int(page_token or 0)
@@ -208,7 +212,12 @@ class FakeBuilds(Builds):
         return IdPage(tuple(self.lacking[start : start + page_size]), str(start + page_size) if more else "")
 
     async def build(self, release_id: str, item_id: str) -> None:
-        await self.held.wait()
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        try:
+            await self.held.wait()
+        finally:
+            self.waiting -= 1
         if item_id in self.failures:
             raise self.failures[item_id]
         self.built.append((release_id, item_id))

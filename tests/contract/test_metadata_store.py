@@ -14,13 +14,25 @@ from threading import Barrier
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
-from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, engine
+from semblance.orchestrator.adapters.metadata import Database, SqlMetadataStore, engine, settlement
 from semblance.orchestrator.adapters.metadata import database as database_module
 from semblance.orchestrator.errors import Conflict, DependencyUnavailable, InvalidArgument, NotFound
 from semblance.orchestrator.item import Attributes, AttributeType, CatalogSize, Item, ItemImage, Value
 from semblance.orchestrator.ports import MetadataStore
-from tests.contract.stores import EARLY, HERE, IMAGES, RELEASE, Open, Stores, item, moment_after, opened
+from tests.contract.stores import (
+    EARLY,
+    HERE,
+    IMAGES,
+    RELEASE,
+    Open,
+    Stores,
+    another_release,
+    item,
+    moment_after,
+    opened,
+)
 
 LATE = EARLY + timedelta(days=1)
 ELSEWHERE = "elsewhere"
@@ -126,6 +138,71 @@ async def test_a_page_goes_on_where_the_last_ended_though_items_come_and_go(stor
     assert [each.item_id for each in rest.items] == ["e", "f", "g", "h"]
 
 
+async def pending(store: MetadataStore, collection: str, size: int = 100) -> list[str]:
+    token, listed = "", list[str]()
+    while True:
+        page = await store.pending(collection, size, token)
+        assert len(page.item_ids) <= size
+        listed += page.item_ids
+        token = page.next_page_token
+        if not token:
+            return listed
+
+
+async def test_lists_what_a_collection_lacks_whether_it_is_enlisted_or_not(stores: Stores) -> None:
+    store = stores.metadata
+    for item_id in reversed(IDS):
+        written = await store.write(item(item_id))
+        assert await store.settle(HERE, item_id, written.revision)
+    assert await pending(store, HERE) == []
+    await stores.registry.add_release(another_release("r2", ELSEWHERE))
+    for size in (1, 5, len(IDS), 100):
+        assert await pending(store, ELSEWHERE, size) == IDS
+    # Of some it is known before all are enlisted.
+    changed = (await store.write(item(IDS[1]))).revision
+    assert await pending(store, ELSEWHERE, 2) == IDS
+    assert await pending(store, HERE) == [IDS[1]]
+    while await store.enlist(ELSEWHERE):
+        pass
+    assert await pending(store, ELSEWHERE, 5) == IDS
+    assert await store.settle(ELSEWHERE, IDS[1], changed)
+    await store.remove(IDS[0])
+    assert await pending(store, ELSEWHERE) == [IDS[0], *IDS[2:]]
+
+
+async def test_what_is_enlisted_while_it_is_listed_is_not_missed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    enlisted_to = settlement.enlisted_to
+    async with opened(url) as again:
+        stores, keeper = again(), again()
+        await stores.registry.add_first_release(RELEASE)
+        for item_id in IDS:
+            await stores.metadata.write(item(item_id))
+        await stores.registry.add_release(another_release("r2", ELSEWHERE))
+        enlisted = list[bool]()
+
+        def later(connection: Connection, collection: str) -> str | None:
+            if not enlisted:
+                enlisted.append(asyncio.run(keeper.metadata.enlist(ELSEWHERE)))
+            return enlisted_to(connection, collection)
+
+        monkeypatch.setattr(settlement, "enlisted_to", later)
+        assert await pending(stores.metadata, ELSEWHERE) == IDS
+        assert enlisted == [False]
+
+
+async def test_what_may_not_be_mended_yet_is_not_listed_as_lacking(url: str) -> None:
+    """A writer of the revision before may still come; until then it would be mended in vain, again and again."""
+    async with opened(url, longest_write=1000.0) as again:
+        stores = again()
+        await stores.registry.add_first_release(RELEASE)
+        await stores.metadata.write(item("disputed"))
+        revision = (await stores.metadata.write(item("disputed"))).revision
+        assert await pending(stores.metadata, HERE) == ["disputed"]
+        assert await stores.metadata.settle(HERE, "disputed", revision)
+        assert await stores.metadata.revisions(HERE, ["disputed"]) == {"disputed": (revision, False)}
+        assert await pending(stores.metadata, HERE) == []
+
+
 async def test_takes_item_ids_of_256_characters_of_any_script(store: MetadataStore) -> None:
     ids = ["😀" * 256, "é" * 256, "'; DROP TABLE items; --", "%", "_", "\\", "İ", "i̇"]
     for item_id in ids:
@@ -141,6 +218,8 @@ async def test_takes_item_ids_of_256_characters_of_any_script(store: MetadataSto
 async def test_refuses_a_page_token_of_its_callers_making(store: MetadataStore, token: str) -> None:
     with pytest.raises(InvalidArgument, match="page token"):
         await store.list(HERE, 10, token)
+    with pytest.raises(InvalidArgument, match="page token"):
+        await store.pending(HERE, 10, token)
 
 
 async def test_an_item_is_unsettled_until_the_index_agrees(store: MetadataStore) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import pytest
@@ -71,6 +71,30 @@ async def until(true: Callable[[], Awaitable[bool]], limit: float = 10.0) -> Non
 
 
 # The life of a release.
+
+
+async def test_an_outside_engine_has_a_release_for_a_while(registry: Registry, another: Open) -> None:
+    began = datetime.now(UTC)
+    assert not (await registry.add_release(SECOND)).is_built_outside(began)
+    assert (await registry.add_release(THIRD, outside=20.0)).is_built_outside(began + timedelta(seconds=19))
+    # The last word holds, be it less.
+    for seconds in (50.0, 20.0):
+        asked = datetime.now(UTC)
+        left = await another().registry.leave_outside("r2", seconds)
+        assert left == await by_id(registry, "r2")
+        assert left.is_built_outside(asked + timedelta(seconds=seconds - 1))
+        assert not left.is_built_outside(datetime.now(UTC) + timedelta(seconds=seconds + 1))
+    with pytest.raises(NotFound, match="'r9'"):
+        await registry.leave_outside("r9", 10.0)
+
+
+async def test_what_is_not_building_is_left_to_no_engine(registry: Registry) -> None:
+    await registry.add_release(SECOND, outside=100.0)
+    await registry.set_ready("r2", moment_after())
+    for release_id in ("r1", "r2"):
+        left = await registry.leave_outside(release_id, 1000.0)
+        assert (left.state is ReleaseState.BUILDING, left.is_built_outside(datetime.now(UTC))) == (False, False)
+        assert left.outside_until is None or left.outside_until < datetime.now(UTC) + timedelta(seconds=500)
 
 
 async def test_has_no_release_at_first(another: Open) -> None:

@@ -31,6 +31,7 @@ from semblance.v1.catalog_pb2 import ListRequest, PutRequest
 from semblance.v1.feedback_pb2 import DeleteFeedbackRequest, FeedbackChoice, GiveFeedbackRequest
 from semblance.v1.release_pb2 import (
     ActivateReleaseRequest,
+    BuildItemsRequest,
     CanaryRequest,
     CreateReleaseRequest,
     RecordEvaluationRequest,
@@ -122,8 +123,8 @@ def page(data: bytes) -> None:
 
 
 def release(data: bytes) -> None:
-    """The same bytes as what makes, tries, evaluates and activates a release."""
-    for check in (_wanted, _canary, _evaluated, _activated):
+    """The same bytes as what makes, builds, tries, evaluates and activates a release."""
+    for check in (_wanted, _built, _canary, _evaluated, _activated):
         try:
             check(data)
         except DecodeError:
@@ -138,6 +139,14 @@ def _wanted(data: bytes) -> None:
     assert wanted.detector != 0
     assert wanted.embedder != 0
     assert wanted.metric in (None, *METRICS)
+
+
+def _built(data: bytes) -> None:
+    request = BuildItemsRequest.FromString(data)
+    seconds = translate.timeout(request)
+    assert seconds is None or seconds > 0
+    assert re.fullmatch("[a-z][a-z0-9_]{0,31}", translate.release_id(request.release_id))
+    assert 1 <= len(translate.item_id(request.item_id)) <= translate.MAX_ITEM_ID
 
 
 def _canary(data: bytes) -> None:

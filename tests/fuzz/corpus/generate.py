@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from PIL import Image
 from tritonclient.grpc import service_pb2
@@ -33,12 +34,15 @@ from semblance.v1.feedback_pb2 import (
 from semblance.v1.item_pb2 import Box, Comparison, Filter, FilterList, Item, ItemImage, Value
 from semblance.v1.release_pb2 import (
     ActivateReleaseRequest,
+    BuildEngine,
+    BuildItemsRequest,
     CanaryRequest,
     CanaryShare,
     CreateReleaseRequest,
     Figure,
     GetReleaseRequest,
     IndexParameters,
+    ListPendingRequest,
     RecordEvaluationRequest,
     ShadowRequest,
 )
@@ -397,6 +401,21 @@ def release_messages() -> Iterator[tuple[str, bytes]]:
     for name, percent in (("nan", math.nan), ("infinite", -math.inf), ("tiny", 5e-324), ("over", 100.0000001)):
         yield f"Canary-{name}", _message(CanaryRequest(release_id="r1", share=CanaryShare(percent=percent)))
         yield f"Shadow-{name}", _message(ShadowRequest(release_id="r1", percent=percent))
+    for name, release_id in (("active", "r1"), ("unknown", "r9"), ("path", "../../r1"), ("long", "r" * 9000)):
+        yield f"ListPending-{name}", _message(ListPendingRequest(release_id=release_id, page_size=1000))
+        yield f"BuildItems-{name}", _message(BuildItemsRequest(release_id=release_id, item_id="item-1"))
+    for name, page_size in (("none", 0), ("many", 2**32 - 1)):
+        yield f"ListPending-page-{name}", _message(ListPendingRequest(release_id="r1", page_size=page_size))
+    yield "ListPending-token", _message(ListPendingRequest(release_id="r1", page_token="eyJhIjogMX0="))
+    for name, item_id in (("empty", ""), ("control", "a\0\n"), ("long", "i" * 9000)):
+        yield f"BuildItems-item-{name}", _message(BuildItemsRequest(release_id="r1", item_id=item_id))
+    for name, timeout in (("negative", Duration(seconds=-1)), ("endless", Duration(seconds=2**62, nanos=-(2**31)))):
+        yield (
+            f"BuildItems-timeout-{name}",
+            _message(BuildItemsRequest(release_id="r1", item_id="item-1", timeout=timeout)),
+        )
+    engine = CreateReleaseRequest(detector=2**32 - 1, engine=BuildEngine.OUTSIDE)
+    yield "Create-engine", _message(engine)
     callers = [f"caller-{number}" for number in range(101)]
     yield "Canary-callers", _message(CanaryRequest(release_id="r1", share=CanaryShare(callers=callers)))
     yield "Canary-strange", _message(CanaryRequest(release_id="r1", share=CanaryShare(callers=["", "a\0", "\u202e"])))

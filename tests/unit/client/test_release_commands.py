@@ -352,3 +352,12 @@ def test_bytes_are_for_people(count: int, text: str) -> None:
 )
 def test_times_are_for_people(seconds: float, text: str) -> None:
     assert in_time(seconds) == text
+
+
+def test_who_builds_is_shown(run: Run, releases: FakeReleases) -> None:
+    releases.steps, releases.outside = 5, True
+    run("create", "--embedder", 2, "--no-wait")
+    assert "10 of 40 items, 12 s left, by an outside engine" in run("show", "r2").stdout
+    assert json.loads(run("show", "r2", "--json").stdout)["progress"]["engine"] == "outside"
+    releases.outside = False
+    assert "outside" not in run("show", "r2").stdout

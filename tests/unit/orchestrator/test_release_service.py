@@ -25,6 +25,7 @@ from semblance.client import (
     Metric,
     NewRelease,
     NotFoundError,
+    OverloadedError,
     Release,
     ReleaseModel,
     ReleasePlan,
@@ -46,7 +47,7 @@ from semblance.orchestrator.measure import Measure
 from semblance.orchestrator.releases import Wanted
 from semblance.v1 import release_pb2
 from semblance.v1.release_pb2_grpc import ReleaseServiceStub
-from tests.releases import CHANGED, CREATED, ITEMS, FakeReleases, registered, served
+from tests.releases import CHANGED, CREATED, ITEMS, WINDOW, FakeBuilds, FakeReleases, registered, served
 
 DETECTOR = ReleaseModel("detector", 1, f"{1:064x}")
 EMBEDDER = ReleaseModel("embedder", 1, f"{1:064x}")
@@ -76,8 +77,13 @@ def releases() -> FakeReleases:
 
 
 @pytest.fixture
-async def target(releases: FakeReleases) -> AsyncIterator[str]:
-    async with served(releases) as address:
+def builds() -> FakeBuilds:
+    return FakeBuilds()
+
+
+@pytest.fixture
+async def target(releases: FakeReleases, builds: FakeBuilds) -> AsyncIterator[str]:
+    async with served(releases, builds=builds) as address:
         yield address
 
 
@@ -369,3 +375,98 @@ def test_both_clients_offer_the_same() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert public(Releases) == public(AsyncReleases)
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+async def listed(request: pytest.FixtureRequest, target: str) -> AsyncIterator[Ask]:
+    """The same of a method that gives one after the other: all of them."""
+    if request.param is AsyncClient:
+        async with AsyncClient(target) as client:
+
+            async def all_of(method: str, *arguments: object, **options: object) -> Any:
+                return [each async for each in getattr(client.releases, method)(*arguments, **options)]
+
+            yield all_of
+        return
+    with Client(target) as waiting:
+
+        async def all_of_in_a_thread(method: str, *arguments: object, **options: object) -> Any:
+            return await asyncio.to_thread(lambda: list(getattr(waiting.releases, method)(*arguments, **options)))
+
+        yield all_of_in_a_thread
+
+
+async def test_an_engine_is_named(ask: Ask, releases: FakeReleases) -> None:
+    await ask("create", NewRelease(engine="outside"))
+    releases.outside = True
+    assert releases.asked == [Wanted(outside=True)]
+    assert (await ask("get", "r2")).progress.engine == "outside"
+    with pytest.raises(InvalidArgumentError, match="engine is 'ray', but must be one of 'keeper', 'outside'"):
+        await ask("create", NewRelease(engine="ray"))  # type: ignore[arg-type]
+
+
+async def test_an_engine_that_there_is_not_is_refused(target: str) -> None:
+    async with grpc.aio.insecure_channel(target) as channel:
+        create: Any = ReleaseServiceStub(channel).Create
+        with pytest.raises(grpc.aio.AioRpcError, match="engine is 7, and must be KEEPER or OUTSIDE"):
+            await create(release_pb2.CreateReleaseRequest(engine=7))  # type: ignore[arg-type]
+
+
+async def test_what_is_pending_is_listed_over_pages(listed: Ask, builds: FakeBuilds) -> None:
+    builds.lacking = [f"i{number:04}" for number in range(2001)]
+    assert await listed("pending", "r2") == builds.lacking
+    builds.lacking = []
+    assert await listed("pending", "r2") == []
+    with pytest.raises(InvalidArgumentError, match="can't be a release's id"):
+        await listed("pending", "R 2")
+
+
+async def test_each_item_that_is_built_has_its_own_answer(listed: Ask, builds: FakeBuilds) -> None:
+    builds.failures = {
+        "gone": errors.NotFound("there is no item"),
+        "early": errors.DependencyUnavailable("not prepared yet", 3.0),
+        "many": errors.Overloaded("too many", 0.5),
+        "late": errors.WrongState("release r2 is ready"),
+        "broken": RuntimeError("a secret"),
+    }
+    answers = dict(await listed("build_items", "r2", ["red", *builds.failures, "x" * 300, "green"]))
+    assert (answers["red"], answers["green"]) == (None, None)
+    assert sorted(builds.built) == [("r2", "green"), ("r2", "red")]
+    found = {item_id: type(error) for item_id, error in answers.items() if error is not None}
+    assert found == {
+        "gone": NotFoundError,
+        "early": UnavailableError,
+        "many": OverloadedError,
+        "late": WrongStateError,
+        "broken": InternalError,
+        "x" * 300: InvalidArgumentError,
+    }
+    assert (answers["early"].retry_delay, answers["many"].retry_delay) == (3.0, 0.5)
+    assert str(answers["late"]) == "release r2 is ready"
+    assert "secret" not in str(answers["broken"])
+    # What no message can carry fails alone, too.
+    [(_, error), (_, none)] = await listed("build_items", "r2", [7, "blue"])
+    assert isinstance(error, InvalidArgumentError)
+    assert none is None
+
+
+async def test_several_items_are_built_at_once_and_no_more_than_the_window(target: str, builds: FakeBuilds) -> None:
+    builds.held.clear()
+    async with AsyncClient(target) as client:
+        items = [f"i{number}" for number in range(3 * WINDOW)]
+        answers = client.releases.build_items("r2", items, in_flight=len(items))
+        first = asyncio.ensure_future(anext(answers))
+        async with asyncio.timeout(10):
+            while builds.waiting < WINDOW:
+                await asyncio.sleep(0.01)
+        builds.held.set()
+        assert [await first, *[each async for each in answers]][0][1] is None
+    assert (builds.most, len(builds.built)) == (WINDOW, len(items))
+
+
+async def test_an_item_whose_time_is_over_fails_alone(target: str, builds: FakeBuilds) -> None:
+    builds.held.clear()
+    async with AsyncClient(target, timeout=0.2) as client:
+        [(item_id, error)] = [each async for each in client.releases.build_items("r2", ["red"])]
+    assert (item_id, type(error)) == ("red", DeadlineExceededError)
+    assert builds.built == []

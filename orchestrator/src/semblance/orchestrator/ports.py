@@ -393,8 +393,8 @@ class Registry(Protocol):
         ...
 
     async def leave_outside(self, release_id: str, seconds: float) -> Registered:
-        """An outside engine builds it for so many seconds from now, or for longer where that was said before; nothing
-        changes where it is not building. Returns what it is now. Raises NotFound where there is no such release."""
+        """An outside engine builds it for so many seconds from now, whatever was said before; nothing changes where it
+        is not building. Returns what it is now. Raises NotFound where there is no such release."""
         ...
 
     async def set_ready(self, release_id: str, before: datetime) -> None:

@@ -115,8 +115,14 @@ class Settings(BaseSettings):
         gt=1,
         description="How many times as long as in a quiet service a search may take before fewer are let in at once.",
     )
-    ingest_in_flight: int = Field(16, ge=1, description="Puts worked on at once, at most.")
-    ingest_queue: int = Field(256, ge=0, description="Puts that may wait for their turn; more are refused.")
+    ingest_in_flight: int = Field(
+        16,
+        ge=1,
+        description="Puts worked on at once, at most; as many items that an outside engine builds beside them.",
+    )
+    ingest_queue: int = Field(
+        256, ge=0, description="Puts that may wait for their turn, and as many of those items; more are refused."
+    )
     lookup_in_flight: int = Field(16, ge=1, description="Other catalogue calls worked on at once.")
     lookup_queue: int = Field(256, ge=0, description="Other catalogue calls that may wait; more are refused.")
     queue_bytes: int = Field(

@@ -652,9 +652,8 @@ class MemoryRegistry(Faulty):
 
     async def leave_outside(self, release_id: str, seconds: float) -> Registered:
         self._call()
-        registered, until = self._known(release_id), datetime.now(UTC) + timedelta(seconds=seconds)
-        if registered.state is ReleaseState.BUILDING and not registered.is_built_outside(until):
-            self._set(release_id, outside_until=until)
+        if self._known(release_id).state is ReleaseState.BUILDING:
+            self._set(release_id, outside_until=datetime.now(UTC) + timedelta(seconds=seconds))
         return self._known(release_id)
 
     async def set_ready(self, release_id: str, before: datetime) -> None:

@@ -165,7 +165,8 @@ def watched(client: Client, release_id: str) -> Release:
                 if found and (progress := found.progress):
                     rate = f"{progress.rate:.1f} items/s, " if progress.rate else ""
                     rest = rate + tables.rest(progress)
-                    bar.update(task, total=progress.items, completed=progress.settled, rest=rest)
+                    doing = "built outside" if progress.engine == "outside" else "building"
+                    bar.update(task, total=progress.items, completed=progress.settled, doing=doing, rest=rest)
                 if trouble and trouble != problem:
                     console.print(trouble, markup=False, highlight=False)
                 problem = trouble

@@ -134,7 +134,8 @@ def progress(release: Release) -> str:
     if found is None:
         return ""
     if release.state is ReleaseState.BUILDING:
-        return f"{found.settled:,} of {found.items:,} items, {rest(found)}"
+        outside = ", by an outside engine" if found.engine == "outside" else ""
+        return f"{found.settled:,} of {found.items:,} items, {rest(found)}{outside}"
     return f"{found.unsettled:,} items to be mended" if found.unsettled else f"{found.items:,} items"
 
 

@@ -68,9 +68,8 @@ class SqlRegistry:
 
     async def leave_outside(self, release_id: str, seconds: float) -> Registered:
         until = datetime.now(UTC) + timedelta(seconds=seconds)
-        sooner = or_(releases.c.outside_until.is_(None), releases.c.outside_until < until)
         building = releases.c.release_id == release_id, releases.c.state == ReleaseState.BUILDING.value
-        statement = update(releases).where(*building, sooner).values(outside_until=until)
+        statement = update(releases).where(*building).values(outside_until=until)
 
         def leave(connection: Connection) -> Registered:
             connection.execute(statement)

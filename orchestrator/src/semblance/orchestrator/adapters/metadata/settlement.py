@@ -131,19 +131,15 @@ def enlisted_to(connection: Connection, collection: str) -> str | None:
 
 def pending(connection: Connection, collection: str, after: str, limit: int) -> list[str]:
     """The next items that may be mended now, by id."""
-    listed = (
-        select(unsettled.c.item_id)
-        .where(
-            unsettled.c.collection == collection, unsettled.c.item_id > after, unsettled.c.due_at < datetime.now(UTC)
-        )
-        .order_by(unsettled.c.item_id)
-        .limit(limit)
-    )
-    found = set(connection.execute(listed).scalars())
+    # In this order: what is enlisted between two statements is seen twice, and not missed.
+    found = set[str]()
     enlisted = enlisted_to(connection, collection)
     if enlisted is not None:
         beyond = select(items.c.item_id).where(items.c.item_id > max(after, enlisted))
         found.update(connection.execute(beyond.order_by(items.c.item_id).limit(limit)).scalars())
+    due = unsettled.c.due_at < datetime.now(UTC)
+    listed = select(unsettled.c.item_id).where(unsettled.c.collection == collection, unsettled.c.item_id > after, due)
+    found.update(connection.execute(listed.order_by(unsettled.c.item_id).limit(limit)).scalars())
     return sorted(found)[:limit]
 
 
