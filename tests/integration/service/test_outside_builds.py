@@ -143,6 +143,15 @@ async def test_the_keeper_goes_on_where_the_engine_is_silent(
     assert rows(world, await collection_of(world, "r2")) == rows(world, await collection_of(world, "r1"))
 
 
+@pytest.mark.parametrize("number", [0, 1])
+async def test_every_orchestrator_yields_to_searches_that_one_of_them_serves(
+    clients: tuple[AsyncClient, AsyncClient], world: World, number: int
+) -> None:
+    assert not any(service._searching() for service in world.services)
+    await clients[number].search(RED_PHOTO)
+    await soon(lambda: all(service._searching() for service in world.services))
+
+
 @dataclass
 class Stores:
     """PostgreSQL, Milvus and a folder, each opened anew for every orchestrator but Milvus, whose models are fakes."""

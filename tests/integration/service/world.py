@@ -116,6 +116,7 @@ class World:
     images: MemoryImageStore
     registry: MemoryRegistry = field(init=False)
     feedback: MemoryFeedbackStore = field(init=False)
+    services: list[Service] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.registry = MemoryRegistry(self.metadata)
@@ -133,7 +134,8 @@ class World:
             self.feedback,
         )
         defaults = {"listen": "127.0.0.1:0", "startup_wait": 0, "drain_delay": 0, "drain_grace": PATIENCE}
-        return Service(Settings(**{**defaults, **settings}), ports)
+        self.services.append(Service(Settings(**{**defaults, **settings}), ports))
+        return self.services[-1]
 
 
 class Caller:

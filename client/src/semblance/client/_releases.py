@@ -100,8 +100,8 @@ class Releases:
         once: what is in the index already is done at once, and what was deleted is taken out. While items are sent, and
         for 30 s after the last one, the service leaves the release's items to its callers; then it goes on by itself.
 
-        A RetryableError may pass: the service is still loading the release's models, or has too much to do.
-        WrongStateError: the release is not building, be it that it is ready.
+        A RetryableError may pass, as the service is still loading the release's models, or has too much to do; so may a
+        DeadlineExceededError. WrongStateError: the release is not building, be it that it is ready.
         """
         protocol = build_protocol(release_id, self._timeout, in_flight, self._target)
         yield from exchange(partial(self._stub.BuildItems, metadata=self._call["metadata"]), protocol, item_ids)

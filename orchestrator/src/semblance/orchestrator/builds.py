@@ -4,7 +4,6 @@ While an engine sends items, the keeper leaves a release's items to it, and prep
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -24,8 +23,6 @@ from semblance.orchestrator.item import IdPage
 from semblance.orchestrator.mender import Pace
 from semblance.orchestrator.ports import Ports
 from semblance.orchestrator.release import LIVE, Registered, Release, ReleaseState
-
-log = logging.getLogger(__name__)
 
 # How long the keeper waits for an engine after the last item that it sent, and how often that is written down.
 LEASE_SECONDS = 30.0

@@ -245,11 +245,11 @@ class Keeper:
 
     async def _mend(self, releases: Sequence[Registered]) -> None:
         """Keeps a mender for each collection that is there."""
-        now_outside = self._outside(releases)
+        outside = self._outside(releases)
         wanted = {
             each.release.collection: each
             for each in sorted(releases, key=_active_last)
-            if each.state in LIVE and each.release_id not in now_outside
+            if each.state in LIVE and each.release_id not in outside
         }
         for collection, (registered, _, task) in list(self._menders.items()):
             now = wanted.get(collection)
