@@ -45,7 +45,7 @@ TAKES = {
         f"/semblance.v1.ReleaseService/{name}": {"admin"}
         for name in (
             *("Plan", "Create", "Get", "List", "Activate", "Rollback", "Canary", "Shadow", "Report", "Retire"),
-            *("RecordEvaluation", "Status"),
+            *("RecordEvaluation", "Status", "ListPending", "BuildItems"),
         )
     },
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": set(ROLES),
