@@ -131,6 +131,7 @@ async def test_a_choice_leaves_out_what_does_not_meet_all_of_it(store: FeedbackS
     assert await ids(store, Choice(kinds={Kind.RIGHT}, release_id="r1", caller="shop")) == ["f-1"]
     assert sorted(await ids(store, Choice(feedback_ids=("f-2", "f-5", "gone")))) == ["f-2", "f-5"]
     assert await ids(store, Choice(feedback_ids=())) == []
+    assert await ids(store, Choice(image_id="b" * 64)) == ["f-2"]
 
 
 async def test_goes_through_photos_in_order(store: FeedbackStore) -> None:

@@ -284,6 +284,23 @@ async def test_what_confirms_no_item_is_no_reference(client: AsyncClient) -> Non
         await client.feedback.add_reference("nothing")
 
 
+@pytest.mark.parametrize("later", [Verdict.wrong("red"), Verdict.item("green")])
+async def test_what_a_later_verdict_takes_back_is_no_reference(client: AsyncClient, later: Verdict) -> None:
+    result = await right(client, RED_PHOTO, feedback_id="first")
+    # Another photo's, and the same item once more, take nothing back.
+    other = await client.search(BOTH)
+    await client.feedback.give(BOTH, "r1", Verdict.item("green"), other.objects[0])
+    await client.feedback.give(RED_PHOTO, "r1", Verdict.item("red"), result.objects[0], feedback_id="again")
+    await client.feedback.give(RED_PHOTO, "r1", later, result.objects[0], feedback_id="later")
+    for taken_back in ("first", "again"):
+        with pytest.raises(WrongStateError, match="'later' later took that back"):
+            await client.feedback.add_reference(taken_back)
+    assert len((await client.get("red")).images) == 1
+    # Whoever has erred deletes it.
+    await client.feedback.delete(["later"])
+    assert (await client.feedback.add_reference("first")).added
+
+
 async def test_callers_see_and_delete_their_own_and_an_admin_all(start: Callable[..., Any], tmp_path: Path) -> None:
     # Its name is that of its token.
     other = entry("ingest", TOKENS["ingest"], roles=["search"])

@@ -156,15 +156,31 @@ def test_adds_confirmed_objects_to_their_items_once(run: Run, photo: Path, clien
     run("give", photo, "--right")
     run("give", photo, "--object", 2, "--wrong")
     run("give", photo, "--missed", "1,1,9,9")
-    assert run("add-references").output == "1 added, 0 there already, 0 failed\n"
+    assert run("add-references").output == "1 added, 0 there already, 0 skipped, 0 failed\n"
     assert len(client.get("mug").images) == 2
-    assert run("add-references").output == "0 added, 1 there already, 0 failed\n"
+    assert run("add-references").output == "0 added, 1 there already, 0 skipped, 0 failed\n"
     assert len(client.get("mug").images) == 2
     run("give", photo, "--object", 2, "--item", "nothing")
     failed = run("add-references")
     assert failed.exit_code == 1
     assert "there is no item 'nothing'" in failed.output
     assert run("add-references", "--kind", "wrong").exit_code == 2
+
+
+@pytest.mark.parametrize("later", [("--wrong", "--rank", 2), ("--item", "mug")])
+def test_what_was_taken_back_is_skipped_with_the_reason(
+    run: Run, photo: Path, client: Client, later: tuple[object, ...]
+) -> None:
+    run("give", photo, "--object", 2, "--item", "cup", "--id", "first")
+    run("give", photo, "--object", 2, *later, "--id", "second")
+    result = run("add-references", "--kind", "item")
+    assert result.exit_code == 0
+    assert "'second' later took" in result.output
+    assert ", 1 skipped, 0 failed\n" in result.output
+    assert len(client.get("cup").images) == 1
+    run("give", photo, "--object", 2, "--item", "cup", "--id", "third")
+    run("add-references")
+    assert len(client.get("cup").images) == 2
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -89,6 +89,30 @@ def test_another_thing_said_is_another(change: dict[str, object]) -> None:
     assert replace(said, **change).content != said.content  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("later", "takes_back"),
+    [
+        (feedback(Kind.WRONG, "first"), True),
+        (feedback(Kind.WRONG, "second"), False),
+        (feedback(Kind.RIGHT, "second"), True),
+        (feedback(Kind.ITEM, "elsewhere"), True),
+        (feedback(Kind.ITEM, "first"), False),
+        (feedback(Kind.BOX), False),
+        (feedback(Kind.NARROW_MARGIN), False),
+        (feedback(Kind.MISSED, "elsewhere", BOX, None), True),
+        (feedback(Kind.MISSED, "", BOX, None), False),
+        (feedback(Kind.ITEM, "elsewhere", answered=replace(OBJECT, box=Box(0.9, 2.1, 30.1, 39.9))), True),
+        (feedback(Kind.ITEM, "elsewhere", answered=replace(OBJECT, box=Box(1, 2, 30, 42))), False),
+    ],
+)
+def test_what_takes_a_confirmed_item_back(later: Feedback, takes_back: bool) -> None:
+    said = feedback(Kind.RIGHT, "first")
+    second = timedelta(seconds=1)
+    assert replace(later, given_at=NOW + second).takes_back(said) is takes_back
+    assert not replace(later, given_at=NOW - second).takes_back(said)
+    assert not replace(later, given_at=NOW + second, image_id="b" * 64).takes_back(said)
+
+
 def test_verdicts_and_suspicions_are_all_kinds() -> None:
     assert frozenset(Kind) == VERDICTS | SUSPICIONS
     assert not VERDICTS & SUSPICIONS

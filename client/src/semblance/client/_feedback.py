@@ -109,7 +109,7 @@ class Verdicts:
         """Makes the confirmed object of a photo a reference image of its item; doing it again changes nothing.
 
         Raises:
-            WrongStateError: the verdict does not say what the object is, or the item has no room.
+            WrongStateError: the verdict confirms no item, a later one took it back, or the item has no room.
             NotFoundError: there is no such feedback, or no such item any more.
         """
         message = translate.reference_message(feedback_id)

@@ -111,6 +111,19 @@ class Feedback:
         return self.answered.box
 
     @property
+    def place(self) -> list[float] | None:
+        """The box of the object that it is about, in whole pixels: of one photo and place, it is of one object."""
+        return _corners(self.answered.box if self.answered else self.verdict.box, whole=True)
+
+    def takes_back(self, other: "Feedback") -> bool:
+        """Whether it says later, of the same photo's same object, that it is not the item which the other names."""
+        if (self.image_id, self.place) != (other.image_id, other.place) or self.given_at <= other.given_at:
+            return False
+        if self.verdict.kind is Kind.WRONG:
+            return self.verdict.item_id == other.true_item
+        return self.true_item not in ("", other.true_item)
+
+    @property
     def success(self) -> bool | None:
         """Whether the first hit was right; None where the verdict does not tell."""
         first = self.answered.hits[0].item_id if self.answered and self.answered.hits else None
@@ -156,6 +169,7 @@ class Choice:
     kinds: Collection[Kind] = ()
     release_id: str = ""
     caller: str = ""
+    image_id: str = ""
     feedback_ids: Sequence[str] | None = None
 
 

@@ -8,6 +8,7 @@ from semblance.orchestrator.crop import cut
 from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.errors import WrongState
+from semblance.orchestrator.feedback import Choice, Feedback
 from semblance.orchestrator.ports import FeedbackStore, ImageStore
 from semblance.orchestrator.release import Release
 from semblance.orchestrator.threads import Threads
@@ -15,6 +16,9 @@ from semblance.orchestrator.threads import Threads
 # The same bytes for the same crop, so that what a killed call put is known when it is done again; PNG keeps all of the
 # photo's detail, and compression 6 is libpng's own default.
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+
+# Verdicts about a photo that are read at once.
+BATCH = 500
 
 
 class References:
@@ -31,8 +35,8 @@ class References:
         """Puts the crop into the catalogue, and returns the item's id, the image's, and whether it was added now.
 
         What was added once is not added again, even where somebody has taken it out of the item since.
-        Raises NotFound where there is no such feedback, photo or item, WrongState where it confirms no item or the item
-        has no room, and as `Catalog.put` does.
+        Raises NotFound where there is no such feedback, photo or item, WrongState where it confirms no item, was
+        taken back, or the item has no room, and as `Catalog.put` does.
         """
         feedback = await self._feedback.get(feedback_id)
         if not feedback.true_item:
@@ -42,11 +46,24 @@ class References:
             )
         if feedback.reference_id:
             return feedback.true_item, feedback.reference_id, False
+        await self._check_stands(feedback)
         photo = await self._images.read(feedback.image_id)
         picture = await self._threads.run(self._crop, photo, feedback.true_box)
         image_id, outcome = await self._catalog.add_image(feedback.true_item, picture, release, deadline)
         await self._feedback.set_reference(feedback_id, image_id)
         return feedback.true_item, image_id, outcome is not Outcome.UNCHANGED
+
+    async def _check_stands(self, feedback: Feedback) -> None:
+        """Raises WrongState where a later verdict takes it back."""
+        about, after = Choice(image_id=feedback.image_id), ("", "")
+        while page := await self._feedback.by_image(about, after, BATCH):
+            for later in page:
+                if later.takes_back(feedback):
+                    raise WrongState(
+                        f"feedback {feedback.feedback_id!r} says that the object is {feedback.true_item!r}, and "
+                        f"{later.feedback_id!r} later took that back: {later.verdict.kind} {later.verdict.item_id}"
+                    )
+            after = page[-1].image_id, page[-1].feedback_id
 
     def _crop(self, data: bytes, box: Box | None) -> bytes:
         """A PNG file."""

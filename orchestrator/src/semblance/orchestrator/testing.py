@@ -603,6 +603,7 @@ class MemoryFeedbackStore(Faulty):
                 (not choice.kinds or each.verdict.kind in choice.kinds)
                 and choice.release_id in ("", each.release_id)
                 and choice.caller in ("", each.caller)
+                and choice.image_id in ("", each.image_id)
                 and (choice.feedback_ids is None or each.feedback_id in choice.feedback_ids)
             ):
                 yield each

@@ -110,7 +110,8 @@ class FeedbackServiceServicer:
 
     def AddReference(self, request, context):
         """Makes the confirmed object of a photo a reference image of its item. Doing it again changes nothing.
-        Fails with FAILED_PRECONDITION where the verdict confirms no item, or the item has no room for more.
+        Fails with FAILED_PRECONDITION where the verdict confirms no item, a later one took it back, or the item
+        has no room for more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

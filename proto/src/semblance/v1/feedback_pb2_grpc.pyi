@@ -48,7 +48,8 @@ class FeedbackServiceStub:
     """Deletes verdicts; their photos follow within minutes unless something else refers to them."""
     AddReference: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.AddReferenceRequest, _feedback_pb2.AddReferenceResponse]
     """Makes the confirmed object of a photo a reference image of its item. Doing it again changes nothing.
-    Fails with FAILED_PRECONDITION where the verdict confirms no item, or the item has no room for more.
+    Fails with FAILED_PRECONDITION where the verdict confirms no item, a later one took it back, or the item
+    has no room for more.
     """
 
 @_typing.type_check_only
@@ -71,7 +72,8 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     """Deletes verdicts; their photos follow within minutes unless something else refers to them."""
     AddReference: _aio.UnaryUnaryMultiCallable[_feedback_pb2.AddReferenceRequest, _feedback_pb2.AddReferenceResponse]  # type: ignore[assignment]
     """Makes the confirmed object of a photo a reference image of its item. Doing it again changes nothing.
-    Fails with FAILED_PRECONDITION where the verdict confirms no item, or the item has no room for more.
+    Fails with FAILED_PRECONDITION where the verdict confirms no item, a later one took it back, or the item
+    has no room for more.
     """
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -127,7 +129,8 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.AddReferenceResponse, _abc.Awaitable[_feedback_pb2.AddReferenceResponse]]:
         """Makes the confirmed object of a photo a reference image of its item. Doing it again changes nothing.
-        Fails with FAILED_PRECONDITION where the verdict confirms no item, or the item has no room for more.
+        Fails with FAILED_PRECONDITION where the verdict confirms no item, a later one took it back, or the item
+        has no room for more.
         """
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from semblance.client._errors import SemblanceError
+from semblance.client._errors import SemblanceError, WrongStateError
 from semblance.client._feedback_types import Feedback, FeedbackGroup, FeedbackKind, Verdict
 from semblance.client._translate import image_bytes
 from semblance.client._types import Box, ObjectHits
@@ -22,6 +22,8 @@ from semblance.client.commands.feedback_folder import NotEmpty, write_folder
 from semblance.client.commands.release import InOrder
 from semblance.client.commands.search import BoxType
 
+# What becomes of a verdict that is to be made a reference image.
+OUTCOMES = ("added", "there already", "skipped", "failed")
 _CONFIRMING = (FeedbackKind.RIGHT, FeedbackKind.ITEM, FeedbackKind.MISSED)
 
 
@@ -249,7 +251,8 @@ def delete(ids: tuple[str, ...], caller: str, yes: bool, connect: Connect) -> No
 def add_references(choice: Mapping[str, Any], connect: Connect) -> None:
     """Make the objects of confirmed verdicts reference images of their items.
 
-    Of the verdicts right, item, and missed with an item; what was added once is not added again. It changes what the
+    Of the verdicts right, item, and missed with an item; what was added once is not added again, and what a later
+    verdict took back, or what its item has no room for, is skipped. It changes what the
     catalogue finds, and what was added is no query of an evaluation any more: export first what is to measure the
     gain.
     """
@@ -264,10 +267,11 @@ def add_references(choice: Mapping[str, Any], connect: Connect) -> None:
             try:
                 added = client.feedback.add_reference(each.feedback_id)
             except SemblanceError as error:
-                outcomes["failed"] += 1
+                # Trying again would change nothing about what is in no state for it.
+                outcomes["skipped" if isinstance(error, WrongStateError) else "failed"] += 1
                 click.echo(f"{each.feedback_id}: {error}", err=True)
             else:
                 outcomes["added" if added.added else "there already"] += 1
-    click.echo(", ".join(f"{outcomes[outcome]} {outcome}" for outcome in ("added", "there already", "failed")))
+    click.echo(", ".join(f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES))
     if outcomes["failed"]:
         raise SystemExit(1)

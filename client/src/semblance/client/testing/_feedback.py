@@ -91,6 +91,8 @@ class FeedbackBook:
         if feedback.kind not in CONFIRMING or not feedback.item_id:
             raise WrongStateError(f"feedback {request.feedback_id!r} does not say which item the object is")
         added = not feedback.reference_id
+        if added and (later := next((each for each in self._known.values() if _takes_back(each, feedback)), None)):
+            raise WrongStateError(f"feedback {later.feedback_id!r} later took back {request.feedback_id!r}")
         if added:
             item = self.catalogue.get(feedback.item_id, True)
             item.images.append(item_pb2.ItemImage(data=self._photos[feedback.image_id]))
@@ -154,6 +156,20 @@ def _success(verdict: feedback_pb2.Verdict, hits: list[str]) -> bool | None:
     if verdict.kind in (feedback_pb2.RIGHT, feedback_pb2.ITEM):
         return first
     return None if verdict.kind == feedback_pb2.WRONG and not first else False
+
+
+def _takes_back(later: feedback_pb2.Feedback, feedback: feedback_pb2.Feedback) -> bool:
+    """As the service tells it: whether it says that the same object is another item."""
+    if later.given_at.ToNanoseconds() <= feedback.given_at.ToNanoseconds() or _place(later) != _place(feedback):
+        return False
+    if later.kind == feedback_pb2.WRONG:
+        return later.item_id == feedback.item_id
+    return later.kind in CONFIRMING and later.item_id not in ("", feedback.item_id)
+
+
+def _place(feedback: feedback_pb2.Feedback) -> tuple[object, ...]:
+    box = feedback.object.box if feedback.HasField("object") else feedback.box
+    return (feedback.image_id, *map(round, (box.x1, box.y1, box.x2, box.y2)))
 
 
 def _said(feedback: feedback_pb2.Feedback) -> tuple[object, ...]:

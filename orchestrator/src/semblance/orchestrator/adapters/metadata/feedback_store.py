@@ -170,6 +170,8 @@ def _chosen(choice: Choice) -> list[ColumnElement[bool]]:
         conditions.append(feedback.c.release_id == choice.release_id)
     if choice.caller:
         conditions.append(feedback.c.caller == choice.caller)
+    if choice.image_id:
+        conditions.append(feedback.c.image_id == choice.image_id)
     if choice.feedback_ids is not None:
         conditions.append(feedback.c.feedback_id.in_(choice.feedback_ids))
     return conditions
