@@ -4,10 +4,13 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from semblance.client import (
     AsyncClient,
@@ -282,6 +285,30 @@ async def test_what_confirms_no_item_is_no_reference(client: AsyncClient) -> Non
         await client.feedback.add_reference(gone.feedback_id)
     with pytest.raises(NotFoundError, match="no feedback"):
         await client.feedback.add_reference("nothing")
+
+
+def noise(width: int, height: int, quality: int = 60) -> bytes:
+    """A JPEG whose pixels a PNG can't compress."""
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("most", "size"), [(16 * 2**20, (2048, 1024)), (4 * 2**20, (1024, 512))])
+async def test_a_reference_has_no_more_bytes_than_an_image_may(
+    start: Callable[..., Any], most: int, size: tuple[int, int]
+) -> None:
+    large = noise(3000, 1500)
+    assert len(large) < most
+    async with AsyncClient((await start(max_image_bytes=most)).address, timeout=60) as client:
+        await client.put_item(NewItem("red", [RED_PHOTO]))
+        given = await client.feedback.give(large, "r1", Verdict.missed(Box(0, 0, 3000, 1500), "red"))
+        added = await client.feedback.add_reference(given.feedback_id)
+        reference = (await client.get("red", include_image_data=True)).images[-1]
+    assert (reference.image_id, reference.width, reference.height) == (added.image_id, *size)
+    assert reference.data is not None
+    assert len(reference.data) <= most
 
 
 @pytest.mark.parametrize("later", [Verdict.wrong("red"), Verdict.item("green")])

@@ -1,17 +1,25 @@
 """The truth and the index agree in the end, whatever fails in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import numpy as np
 import pytest
 
+from semblance.orchestrator import catalog
 from semblance.orchestrator.catalog import Outcome
 from semblance.orchestrator.deadline import Deadline
-from semblance.orchestrator.errors import Conflict, DependencyUnavailable, InvalidArgument, InvalidImage, NotFound
+from semblance.orchestrator.errors import (
+    Conflict,
+    DependencyUnavailable,
+    InvalidArgument,
+    InvalidImage,
+    NotFound,
+    WrongState,
+)
 from semblance.orchestrator.item import Item, ItemDraft, ItemImage
 from semblance.orchestrator.ports import Written
-from tests.unit.orchestrator.stores import GREEN, RED, RELEASE, Stores
+from tests.unit.orchestrator.stores import GREEN, RED, RELEASE, Stores, picture
 
 DOWN = DependencyUnavailable("down")
 
@@ -45,6 +53,38 @@ async def test_rows_hold_attributes_as_they_are_stored(stores: Stores) -> None:
     await stores.put("a", RED, price=1.5)
     await stores.put("b", RED, price=2)
     assert repr(stores.indexed()[1][2]["price"]) == "2.0"
+
+
+async def test_an_item_is_given_no_more_images_than_one_message_carries(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stores.put("a", RED, GREEN)
+    blue = picture(20, 20, 220)
+    monkeypatch.setattr(catalog, "MAX_BYTES", len(RED) + len(GREEN) + len(blue) - 1)
+    with pytest.raises(WrongState, match="may have no more than"):
+        await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
+    # Of what it may not have, no more was read than tells so.
+    monkeypatch.setattr(catalog, "MAX_BYTES", len(RED) - 1)
+    read: list[str] = []
+    monkeypatch.setattr(stores.images, "read", recording(stores.images.read, read))
+    with pytest.raises(WrongState):
+        await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
+    assert len(read) == 1
+    monkeypatch.undo()
+    _, outcome = await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
+    assert outcome is Outcome.REPLACED
+    assert stores.indexed() == stores.true()
+    assert len(stores.indexed()) == 3
+    _, outcome = await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
+    assert outcome is Outcome.UNCHANGED
+
+
+def recording(read: Callable[[str], Awaitable[bytes]], seen: list[str]) -> Callable[[str], Awaitable[bytes]]:
+    async def recorded(image_id: str) -> bytes:
+        seen.append(image_id)
+        return await read(image_id)
+
+    return recorded
 
 
 async def test_a_number_is_not_the_truth_value_that_equals_it(stores: Stores) -> None:

@@ -20,8 +20,9 @@ from semblance.orchestrator.pipeline import Description, Pipeline, Selection, St
 from semblance.orchestrator.ports import ImageStore, IndexRow, MetadataStore, VectorIndex
 from semblance.orchestrator.release import Release
 
-# Of one item.
+# Of one item. Its images go in one message (`grpc_edge.server.MAX_MESSAGE_BYTES`), of which the rest is given a MiB.
 MAX_IMAGES = 64
+MAX_BYTES = 63 * 2**20
 # How long one item may take to be mended, in seconds.
 MEND_TIMEOUT = 60.0
 
@@ -75,19 +76,16 @@ class Catalog:
     async def add_image(self, item_id: str, data: bytes, release: Release, deadline: Deadline) -> tuple[str, Outcome]:
         """Puts an item again with one more image behind those it has, and returns the image's id.
 
-        Raises NotFound where there is no such item, WrongState where it has as many images as it may, and as `put`.
+        Raises NotFound where there is no such item, WrongState where its images are as many, or have as many bytes, as
+        they may, and as `put`.
         """
         image_id = hashlib.sha256(data).hexdigest()
         async with self._locks.hold(item_id):
             # Before the item is read: who changes it from then on is not overwritten.
             revision = await self._revision(item_id, release)
             item = await self.get(item_id, release)
-            image_ids = dict.fromkeys(image.image_id for image in item.images)
-            if image_id not in image_ids and len(image_ids) >= MAX_IMAGES:
-                raise WrongState(f"item {item_id!r} has {len(image_ids)} images, and may have no more")
-            files = await asyncio.gather(*(self._images.read(each) for each in image_ids))
-            images = [*files, data] if image_id not in image_ids else files
-            draft = ItemDraft(item_id, item.attributes, tuple(images))
+            files = await self._files_with(item, image_id, data)
+            draft = ItemDraft(item_id, item.attributes, files)
             return image_id, await self._put(draft, revision, release, deadline)
 
     async def get(self, item_id: str, release: Release) -> Item:
@@ -141,6 +139,23 @@ class Catalog:
     async def describe(self, item: Item, release: Release) -> None:
         """Does what an item costs to be indexed, but for the index, to see how long that takes."""
         await self._describe_stored(item, release, Deadline.after(MEND_TIMEOUT))
+
+    async def _files_with(self, item: Item, image_id: str, data: bytes) -> tuple[bytes, ...]:
+        """The item's images, and this one behind them unless it is among them. Raises WrongState as `add_image`."""
+        files = dict.fromkeys([*(image.image_id for image in item.images), image_id], data)
+        if len(files) > MAX_IMAGES:
+            raise WrongState(f"item {item.item_id!r} has {MAX_IMAGES} images, and may have no more")
+        size = len(data)
+        # One after another: no more is read than there may be.
+        for each in [other for other in files if other != image_id]:
+            files[each] = await self._images.read(each)
+            size += len(files[each])
+            if size > MAX_BYTES:
+                raise WrongState(
+                    f"the images of item {item.item_id!r} would have more than {MAX_BYTES >> 20} MiB with this one, "
+                    "and may have no more than one message carries; put it with fewer or smaller ones"
+                )
+        return tuple(files.values())
 
     async def _put(
         self,

@@ -1,6 +1,8 @@
 """New reference images: the object of a confirmed query becomes an image of the item that it is."""
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from semblance.orchestrator.box import Box
 from semblance.orchestrator.catalog import Catalog, Outcome
@@ -16,6 +18,9 @@ from semblance.orchestrator.threads import Threads
 # The same bytes for the same crop, so that what a killed call put is known when it is done again; PNG keeps all of the
 # photo's detail, and compression 6 is libpng's own default.
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+
+# The longer side of a reference image, in pixels: one in which detector and embedder see all that they do in a larger.
+LONGEST = 2048
 
 # Verdicts about a photo that are read at once.
 BATCH = 500
@@ -66,9 +71,27 @@ class References:
             after = page[-1].image_id, page[-1].feedback_id
 
     def _crop(self, data: bytes, box: Box | None) -> bytes:
-        """A PNG file."""
+        """A PNG file, reduced as far as an image may have bytes."""
         photo = decode(data, self._limits)
         pixels = cut(photo, box or Box.whole(photo.width, photo.height))
-        written, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), PNG)
-        assert written
-        return encoded.tobytes()
+        longest = LONGEST
+        while len(file := png(reduced(pixels, longest))) > self._limits.max_bytes and longest > 1:
+            longest //= 2
+        return file
+
+
+def reduced(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3], its longer side `longest` pixels at most; each is the mean of those that it covers."""
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The file of uint8 [height, width, 3], RGB."""
+    written, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), PNG)
+    assert written
+    return encoded.tobytes()
