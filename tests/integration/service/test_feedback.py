@@ -215,6 +215,43 @@ async def test_deleting_takes_the_photos_that_nothing_else_refers_to(client: Asy
     assert set(world.images.images) == {hashlib.sha256(photo).hexdigest() for photo in (RED_PHOTO, GREEN_PHOTO)}
 
 
+async def test_a_photo_goes_with_its_feedback_and_the_reference_made_of_it_stays(
+    client: AsyncClient, world: World
+) -> None:
+    whole, part = Box(0, 0, 320, 240), Box(10, 10, 90, 90)
+    given = [await client.feedback.give(BOTH, "r1", Verdict.missed(box, "red")) for box in (whole, part)]
+    references = {(await client.feedback.add_reference(each.feedback_id)).image_id for each in given}
+    retention = Retention(world.feedback, world.images, days=1, longest_write=0)
+    await client.feedback.delete([given[0].feedback_id])
+    await retention.round()
+    # The other verdict refers to the photo still.
+    assert hashlib.sha256(BOTH).hexdigest() in world.images.images
+    await client.feedback.delete(caller=SOMEBODY)
+    await retention.round()
+    catalogue = {hashlib.sha256(photo).hexdigest() for photo in (RED_PHOTO, GREEN_PHOTO)}
+    assert set(world.images.images) == catalogue | references
+    assert len(references) == 2
+
+
+async def test_a_reference_that_no_item_got_goes_too(
+    client: AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await right(client, RED_PHOTO, feedback_id="one")
+    before = set(world.images.images)
+    write = world.images.write
+
+    async def and_its_answer_is_lost(image_id: str, data: bytes) -> None:
+        await write(image_id, data)
+        raise DependencyUnavailable("gone")
+
+    monkeypatch.setattr(world.images, "write", and_its_answer_is_lost)
+    with pytest.raises(UnavailableError):
+        await client.feedback.add_reference("one")
+    assert len(world.images.images) == len(before) + 1
+    await Retention(world.feedback, world.images, days=1, longest_write=0).round()
+    assert set(world.images.images) == before
+
+
 async def test_a_photo_whose_verdict_was_refused_goes_too(client: AsyncClient, world: World) -> None:
     await right(client, feedback_id="one")
     with pytest.raises(ConflictError):

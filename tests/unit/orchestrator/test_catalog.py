@@ -71,11 +71,11 @@ async def test_an_item_is_given_no_more_images_than_one_message_carries(
         await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
     assert len(read) == 1
     monkeypatch.undo()
-    _, outcome = await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
+    outcome = await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
     assert outcome is Outcome.REPLACED
     assert stores.indexed() == stores.true()
     assert len(stores.indexed()) == 3
-    _, outcome = await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
+    outcome = await stores.catalog.add_image("a", blue, RELEASE, Deadline.after(10))
     assert outcome is Outcome.UNCHANGED
 
 

@@ -73,20 +73,19 @@ class Catalog:
         async with self._locks.hold(draft.item_id):
             return await self._put(draft, await self._revision(draft.item_id, release), release, deadline, described)
 
-    async def add_image(self, item_id: str, data: bytes, release: Release, deadline: Deadline) -> tuple[str, Outcome]:
-        """Puts an item again with one more image behind those it has, and returns the image's id.
+    async def add_image(self, item_id: str, data: bytes, release: Release, deadline: Deadline) -> Outcome:
+        """Puts an item again with one more image behind those it has, unless it is among them.
 
         Raises NotFound where there is no such item, WrongState where its images are as many, or have as many bytes, as
         they may, and as `put`.
         """
-        image_id = hashlib.sha256(data).hexdigest()
         async with self._locks.hold(item_id):
             # Before the item is read: who changes it from then on is not overwritten.
             revision = await self._revision(item_id, release)
             item = await self.get(item_id, release)
-            files = await self._files_with(item, image_id, data)
+            files = await self._files_with(item, data)
             draft = ItemDraft(item_id, item.attributes, files)
-            return image_id, await self._put(draft, revision, release, deadline)
+            return await self._put(draft, revision, release, deadline)
 
     async def get(self, item_id: str, release: Release) -> Item:
         known = await self._metadata.get(release.collection, item_id)
@@ -140,8 +139,9 @@ class Catalog:
         """Does what an item costs to be indexed, but for the index, to see how long that takes."""
         await self._describe_stored(item, release, Deadline.after(MEND_TIMEOUT))
 
-    async def _files_with(self, item: Item, image_id: str, data: bytes) -> tuple[bytes, ...]:
+    async def _files_with(self, item: Item, data: bytes) -> tuple[bytes, ...]:
         """The item's images, and this one behind them unless it is among them. Raises WrongState as `add_image`."""
+        image_id = hashlib.sha256(data).hexdigest()
         files = dict.fromkeys([*(image.image_id for image in item.images), image_id], data)
         if len(files) > MAX_IMAGES:
             raise WrongState(f"item {item.item_id!r} has {MAX_IMAGES} images, and may have no more")

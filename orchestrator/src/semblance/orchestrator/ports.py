@@ -517,7 +517,7 @@ class FeedbackStore(Protocol):
         ...
 
     async def discard_image(self, image_id: str) -> None:
-        """Of a photo that is about to be written: where nothing ends up referring to it, it is discarded."""
+        """Of an image that is about to be written: where nothing ends up referring to it, it is discarded."""
         ...
 
     async def forget_images(self, image_ids: Collection[str], before: datetime) -> None:

@@ -1,5 +1,7 @@
 """New reference images: the object of a confirmed query becomes an image of the item that it is."""
 
+import hashlib
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +56,10 @@ class References:
         await self._check_stands(feedback)
         photo = await self._images.read(feedback.image_id)
         picture = await self._threads.run(self._crop, photo, feedback.true_box)
-        image_id, outcome = await self._catalog.add_image(feedback.true_item, picture, release, deadline)
+        image_id = hashlib.sha256(picture).hexdigest()
+        # First, so that one which a failure or a kill leaves without its item is removed in time, as a photo is.
+        await self._feedback.discard_image(image_id)
+        outcome = await self._catalog.add_image(feedback.true_item, picture, release, deadline)
         await self._feedback.set_reference(feedback_id, image_id)
         return feedback.true_item, image_id, outcome is not Outcome.UNCHANGED
 
