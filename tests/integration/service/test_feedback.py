@@ -117,7 +117,7 @@ async def test_what_the_store_did_not_take_is_taken_when_it_is_given_again(clien
     ("changes", "error", "message"),
     [
         ({"image": b"no picture"}, InvalidImageError, "not a JPEG"),
-        ({"image": StoredImage("a" * 64)}, NotFoundError, "no image"),
+        ({"image": StoredImage("a" * 64)}, NotFoundError, "no verdict about a photo"),
         ({"image": StoredImage("short")}, InvalidArgumentError, "no image id"),
         ({"release": "r9"}, NotFoundError, "no release 'r9'"),
         ({"release": "Not one"}, InvalidArgumentError, "release's id"),
@@ -394,6 +394,36 @@ async def test_callers_see_and_delete_their_own_and_an_admin_all(start: Callable
         assert await mine.feedback.delete(caller="search") == 1
         assert await admin.feedback.delete(caller="ingest") == 1
         assert await listed(admin) == []
+
+
+async def test_a_photo_is_named_by_its_id_by_whoever_gave_it(start: Callable[..., Any], tmp_path: Path) -> None:
+    other = entry("ingest", TOKENS["ingest"], roles=["search"])
+    entries = entry("search", TOKENS["search"]), other, entry("admin", TOKENS["admin"])
+    address = (await start(callers=str(write(tmp_path / "callers.json", *entries)))).address
+
+    def connected(token: str) -> AsyncClient:
+        return AsyncClient(address, token=TOKENS[token], timeout=30)
+
+    async with connected("search") as mine, connected("ingest") as others, connected("admin") as admin:
+        await admin.put_item(NewItem("red", [RED_PHOTO]))
+        result = await right(mine, BOTH)
+        for caller, photo, known in (
+            (mine, BOTH, True),
+            (admin, BOTH, True),
+            # Nobody learns whether the service has another one's photo, nor keeps it beyond that one's deletion.
+            (others, BOTH, False),
+            # One of the catalogue alone is of no feedback.
+            (mine, RED_PHOTO, False),
+        ):
+            said = StoredImage(hashlib.sha256(photo).hexdigest()), "r1", Verdict.item("red"), result.objects[0]
+            if known:
+                assert (await caller.feedback.give(*said)).created
+            else:
+                with pytest.raises(NotFoundError, match="send its bytes"):
+                    await caller.feedback.give(*said)
+        # Who has the bytes needs nobody's leave, and has given them from then on.
+        await others.feedback.give(BOTH, *said[1:])
+        await others.feedback.give(StoredImage(hashlib.sha256(BOTH).hexdigest()), "r1", Verdict.item("x"), said[3])
 
 
 async def test_suspicious_answers_are_kept_behind_the_answer_where_asked_for(

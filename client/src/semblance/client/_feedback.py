@@ -61,7 +61,7 @@ class Verdicts:
 
         Raises:
             ConflictError: the id is that of another verdict.
-            NotFoundError: there is no such release, or the service has no such photo.
+            NotFoundError: there is no such release, or the service has no such photo from the caller.
         """
         message = translate.give_message(image, release, verdict, answered, feedback_id)
         with mapped(self._target):

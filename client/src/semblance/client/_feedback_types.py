@@ -26,7 +26,8 @@ class FeedbackKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """A photo that the service has from earlier feedback, by the SHA-256 of its bytes in lower-case hexadecimal."""
+    """A photo that the service has from earlier feedback of the same caller, of anybody for an admin, by the SHA-256 of
+    its bytes in lower-case hexadecimal."""
 
     image_id: str
 

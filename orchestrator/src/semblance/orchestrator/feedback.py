@@ -173,6 +173,9 @@ class Choice:
     feedback_ids: Sequence[str] | None = None
 
 
+EVERYTHING = Choice()
+
+
 @dataclass(frozen=True, slots=True)
 class FeedbackPage:
     feedback: tuple[Feedback, ...]

@@ -4,14 +4,13 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from semblance.orchestrator.errors import SemblanceError
-from semblance.orchestrator.feedback import Choice
+from semblance.orchestrator.feedback import EVERYTHING
 from semblance.orchestrator.ports import FeedbackStore, ImageStore
 
 log = logging.getLogger(__name__)
 
 # Of one statement, and photos looked at in one round.
 BATCH = 500
-EVERYTHING = Choice()
 
 
 class Retention:

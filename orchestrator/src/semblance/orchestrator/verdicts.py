@@ -11,6 +11,7 @@ from semblance.orchestrator.condition import MEANINGS, bins, condition
 from semblance.orchestrator.decode import ImageLimits, decode
 from semblance.orchestrator.errors import NotFound
 from semblance.orchestrator.feedback import (
+    EVERYTHING,
     VERDICTS,
     AnsweredObject,
     Choice,
@@ -63,15 +64,15 @@ class Verdicts:
         # New ones since the process started.
         self.given: Counter[Kind] = Counter()
 
-    async def give(self, draft: Draft) -> tuple[Feedback, bool]:
-        """Returns when it is durable, and whether it was new.
+    async def give(self, draft: Draft, seen: Choice = EVERYTHING) -> tuple[Feedback, bool]:
+        """Returns when it is durable, and whether it was new. `seen`: the feedback whose photos the caller may name.
 
         Raises InvalidImage, InvalidArgument, or NotFound of a release or photo that there is not, before anything is
         stored; Conflict where the id is another one's.
         """
         if draft.release_id not in {each.release_id for each in await self._registry.releases()}:
             raise NotFound(f"there is no release {draft.release_id!r}; a verdict names the one of its answer")
-        data = draft.photo if isinstance(draft.photo, bytes) else await self._images.read(draft.photo)
+        data = draft.photo if isinstance(draft.photo, bytes) else await self._named(draft.photo, seen)
         feedback = await self._threads.run(self._describe, draft, data)
         # First, so that a photo which a failure or a kill leaves without its verdict is removed in time.
         await self._feedback.discard_image(feedback.image_id)
@@ -99,6 +100,12 @@ class Verdicts:
         """Yields how many were deleted, batch by batch."""
         while deleted := await self._feedback.delete(choice, BATCH):
             yield deleted
+
+    async def _named(self, image_id: str, seen: Choice) -> bytes:
+        """Raises NotFound alike where there is no such photo and where it is another's: nobody learns which."""
+        if not await self._feedback.by_image(replace(seen, image_id=image_id), ("", ""), 1):
+            raise NotFound(f"you have given no verdict about a photo {image_id}; send its bytes")
+        return await self._images.read(image_id)
 
     def _describe(self, draft: Draft, data: bytes) -> Feedback:
         photo = decode(data, self._limits, DETAIL)

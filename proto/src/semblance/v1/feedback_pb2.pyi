@@ -116,7 +116,9 @@ class GiveFeedbackRequest(_message.Message):
     image: _builtins.bytes
     """The file that was searched with."""
     image_id: _builtins.str
-    """Its SHA-256 in lower-case hexadecimal, where the service has it from an earlier verdict."""
+    """Its SHA-256 in lower-case hexadecimal, where the service has it from an earlier verdict of the caller; an
+    admin may name that of anybody's.
+    """
     @_builtins.property
     def object(self) -> _search_pb2.ObjectHits:
         """As it was answered; unset with MISSED. Of its hits, ids and similarities of the first 100 are kept."""

@@ -74,7 +74,7 @@ class FeedbackServiceServicer:
     def Give(self, request, context):
         """Stores a verdict with its photo; durable when it is answered. Giving it again changes nothing.
         Fails with ABORTED where the id is that of another verdict, and with NOT_FOUND where the service has
-        no such release or, where no bytes come, no such photo.
+        no such release or, where no bytes come, no such photo of the caller's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

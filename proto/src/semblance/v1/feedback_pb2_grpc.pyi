@@ -36,7 +36,7 @@ class FeedbackServiceStub:
     Give: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.GiveFeedbackRequest, _feedback_pb2.GiveFeedbackResponse]
     """Stores a verdict with its photo; durable when it is answered. Giving it again changes nothing.
     Fails with ABORTED where the id is that of another verdict, and with NOT_FOUND where the service has
-    no such release or, where no bytes come, no such photo.
+    no such release or, where no bytes come, no such photo of the caller's.
     """
     List: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.ListFeedbackRequest, _feedback_pb2.ListFeedbackResponse]
     """The newest first, a page at a time, without photos."""
@@ -60,7 +60,7 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     Give: _aio.UnaryUnaryMultiCallable[_feedback_pb2.GiveFeedbackRequest, _feedback_pb2.GiveFeedbackResponse]  # type: ignore[assignment]
     """Stores a verdict with its photo; durable when it is answered. Giving it again changes nothing.
     Fails with ABORTED where the id is that of another verdict, and with NOT_FOUND where the service has
-    no such release or, where no bytes come, no such photo.
+    no such release or, where no bytes come, no such photo of the caller's.
     """
     List: _aio.UnaryUnaryMultiCallable[_feedback_pb2.ListFeedbackRequest, _feedback_pb2.ListFeedbackResponse]  # type: ignore[assignment]
     """The newest first, a page at a time, without photos."""
@@ -87,7 +87,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_feedback_pb2.GiveFeedbackResponse, _abc.Awaitable[_feedback_pb2.GiveFeedbackResponse]]:
         """Stores a verdict with its photo; durable when it is answered. Giving it again changes nothing.
         Fails with ABORTED where the id is that of another verdict, and with NOT_FOUND where the service has
-        no such release or, where no bytes come, no such photo.
+        no such release or, where no bytes come, no such photo of the caller's.
         """
 
     @_abc_1.abstractmethod

@@ -55,7 +55,7 @@ class FeedbackService(FeedbackServiceServicer):
         draft = translate.draft(request, who)
         deadline = self._deadlines.of_call(context)
         async with deadline.enforced(), self._admission.lookup.admit(who, len(request.image), deadline):
-            feedback, created = await self._verdicts.give(draft)
+            feedback, created = await self._verdicts.give(draft, _own(Choice(), who))
         return GiveFeedbackResponse(feedback_id=feedback.feedback_id, created=created)
 
     async def List(self, request: ListFeedbackRequest, context: Context) -> ListFeedbackResponse:  # noqa: N802
