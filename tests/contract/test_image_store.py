@@ -145,6 +145,117 @@ async def test_a_killed_writer_leaves_what_can_be_removed(tmp_path: Path) -> Non
     await store.close()
 
 
+# Kills a child at each line of `images` that a removal comes to, one after another, until one comes through. The file
+# was renewed by an acknowledged write before the removal begins, or just before it moves the file.
+KILLED_AT_EACH_STEP = """
+import asyncio, os, signal, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from semblance.orchestrator.adapters import images
+
+store, image_id, renewed_by = images.FileImageStore(f"file://{sys.argv[1]}"), sys.argv[2], sys.argv[3]
+path = Path(sys.argv[1]) / image_id[:2] / image_id
+before = datetime.now(UTC) - timedelta(minutes=1)
+rename = Path.rename
+
+def after_a_writer(old, new):
+    if old == path:
+        images._write_durably(path, b"1")
+    return rename(old, new)
+
+def child(steps):
+    def step(frame, event, _):
+        nonlocal steps
+        if frame.f_code.co_filename != images.__file__:
+            return None
+        steps -= event == "line"
+        if not steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step
+    if renewed_by == "a write at the same moment":
+        Path.rename = after_a_writer
+    sys.settrace(step)
+    images._remove_unless_renewed(path, before)
+
+steps, status = 0, -1
+while status:
+    steps += 1
+    images._write_durably(path, b"1")
+    if renewed_by != "a write before":
+        os.utime(path, (0, 0))
+    if not (pid := os.fork()):
+        child(steps)
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    # Listed first, as `verify` does it before it collects.
+    listed = asyncio.run(store.list(image_id[:2]))
+    assert [each.image_id for each in listed] == [image_id], (steps, listed)
+    assert asyncio.run(store.read(image_id)) == b"1", steps
+print(steps)
+"""
+
+
+@pytest.mark.parametrize("renewed_by", ["a write before", "a write at the same moment"])
+def test_a_removal_that_is_killed_at_any_step_loses_no_acknowledged_image(tmp_path: Path, renewed_by: str) -> None:
+    command = [sys.executable, "-c", KILLED_AT_EACH_STEP, str(tmp_path), "ab" * 32, renewed_by]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    # It was killed at several, and came through in the end.
+    assert int(ran.stdout) > 5
+    assert [path.name for path in (tmp_path / "ab").iterdir()] == ["ab" * 32]
+
+
+async def test_what_a_killed_removal_left_aside_is_removed_the_next_time(tmp_path: Path) -> None:
+    store = FileImageStore(f"file://{tmp_path}")
+    path = tmp_path / digest(b"1")[:2] / digest(b"1")
+    await store.write(path.name, b"1")
+    os.utime(path, (0, 0))
+    path.rename(path.with_name(f"{path.name}.removed-by-somebody"))
+    (left,) = await store.list(path.parent.name)
+    assert left.image_id == path.name
+    assert await store.remove(path.name, left.written_at + timedelta(seconds=1))
+    assert not any(path.parent.iterdir())
+    with pytest.raises(NotFound):
+        await store.read(path.name)
+    await store.close()
+
+
+async def test_of_two_removals_none_takes_what_was_written_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileImageStore(f"file://{tmp_path}")
+    path = tmp_path / digest(b"1")[:2] / digest(b"1")
+    await store.write(path.name, b"1")
+    os.utime(path, (0, 0))
+    before, unlink = datetime.now(UTC) - timedelta(minutes=1), Path.unlink
+
+    def after_a_writer_and_another_removal(old: Path) -> None:
+        monkeypatch.setattr(Path, "unlink", unlink)
+        images._write_durably(path, b"1")
+        monkeypatch.setattr(Path, "rename", and_the_first_goes_on)
+        images._remove_unless_renewed(path, before)
+
+    rename = Path.rename
+
+    def and_the_first_goes_on(old: Path, new: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        renamed = rename(old, new)
+        for aside in asides:
+            aside.unlink(missing_ok=True)
+        return renamed
+
+    asides: list[Path] = []
+
+    def unlink_later(old: Path) -> None:
+        asides.append(old)
+        after_a_writer_and_another_removal(old)
+
+    monkeypatch.setattr(Path, "unlink", unlink_later)
+    await store.remove(path.name, before)
+    assert await store.read(path.name) == b"1"
+    await store.close()
+
+
 async def test_a_folder_is_sharded_and_holds_nothing_but_whole_files(tmp_path: Path) -> None:
     store = FileImageStore(f"file://{tmp_path}/a/b")
     await store.write(digest(b"1"), b"1")

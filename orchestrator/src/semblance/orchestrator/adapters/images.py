@@ -4,8 +4,9 @@ import asyncio
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -29,6 +30,9 @@ CALL_TIMEOUT = 30.0
 
 # What the names of files that prove a store begin with; those of images are in folders.
 PROBE = "semblance-probe-"
+
+# What follows the name of an image that a removal has moved out of the way of writers.
+ASIDE = ".removed"
 
 # fsspec's options by protocol; credentials and endpoint come from AWS' and fsspec's usual variables.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -81,7 +85,7 @@ class FileImageStore:
     async def read(self, image_id: str) -> bytes:
         path = self._path(image_id)
         try:
-            return await self._run(lambda: bytes(self._files.cat_file(path)))
+            return await self._run(lambda: self._bytes(path))
         except FileNotFoundError as error:
             if _code(error) == "NoSuchBucket":
                 raise DependencyUnavailable(f"the image store {self._url} is not there; create it") from error
@@ -90,9 +94,7 @@ class FileImageStore:
     async def list(self, shard: str) -> Sequence[StoredImage]:
         folder = f"{self._root}/{shard}"
         try:
-            return await self._run(
-                lambda: [_stored(info) for info in self._files.ls(folder, detail=True, refresh=True)]
-            )
+            return await self._run(lambda: _stored(self._files.ls(folder, detail=True, refresh=True)))
         except FileNotFoundError as error:
             if _code(error) == "NoSuchBucket":
                 raise DependencyUnavailable(f"the image store {self._url} is not there; create it") from error
@@ -123,6 +125,18 @@ class FileImageStore:
                 raise DependencyUnavailable(f"the image store {self._url} is not there and can't be made") from None
             raise NotFound(f"the image store {self._url} is not there") from None
 
+    def _bytes(self, path: str) -> bytes:
+        try:
+            return bytes(self._files.cat_file(path))
+        except FileNotFoundError:
+            if not isinstance(self._files, LocalFileSystem):
+                raise
+        for aside in _aside(Path(path)):
+            # Whoever is removing it may have judged meanwhile.
+            with suppress(FileNotFoundError):
+                _put_back(aside, Path(path))
+        return bytes(self._files.cat_file(path))
+
     def _write_read_remove(self, path: str, content: bytes) -> None:
         self._files.pipe_file(path, content)
         try:
@@ -132,7 +146,7 @@ class FileImageStore:
             self._files.rm_file(path)
 
     def _remove_object(self, path: str, before: datetime) -> bool:
-        if _stored(self._files.info(path, refresh=True)).written_at >= before:
+        if _modified(self._files.info(path, refresh=True)) >= before:
             return False
         self._files.rm_file(path)
         return True
@@ -183,20 +197,51 @@ def _renewed(path: Path, size: int) -> bool:
 
 
 def _remove_unless_renewed(path: Path, before: datetime) -> bool:
-    """Out of the way first: a writer has renewed the file by then, which is seen here, or writes it anew."""
-    aside = path.with_name(f"{path.name}.removed")
-    path.rename(aside)
-    if _moment(aside.stat().st_mtime) >= before:
-        aside.rename(path)
-        return False
-    aside.unlink()
-    return True
+    """Out of the way first: a writer has renewed the file by then, which is seen here, or writes it anew.
+
+    The name aside is of this removal alone, so that none takes what another has moved. What a killed one left aside is
+    judged, too; until then, `list` and `read` find it.
+    """
+    mine = path.with_name(f"{path.name}{ASIDE}-{token_hex(8)}")
+    removed = False
+    for found in (path, *_aside(path)):
+        # Another removal or a reader may be quicker.
+        with suppress(FileNotFoundError):
+            found.rename(mine)
+            if _moment(mine.stat().st_mtime) >= before:
+                _put_back(mine, path)
+                return False
+            mine.unlink()
+            removed = True
+    return removed
 
 
-def _stored(info: Mapping[str, Any]) -> StoredImage:
-    """From what fsspec says of a file: `mtime` of a local one, `LastModified` in S3."""
-    modified = info.get("LastModified") or _moment(info["mtime"])
-    return StoredImage(info["name"].rpartition("/")[2], int(info["size"]), modified)
+def _aside(path: Path) -> Sequence[Path]:
+    """Where removals that are under way, or were killed, have moved the file."""
+    return list(path.parent.glob(f"{path.name}{ASIDE}*"))
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    # It may replace what a writer has just written anew, and must not make that older.
+    os.utime(aside)
+    aside.rename(path)
+    _sync_folder(path.parent)
+
+
+def _stored(infos: Iterable[Mapping[str, Any]]) -> Sequence[StoredImage]:
+    """From what fsspec says of files: `mtime` of a local one, `LastModified` in S3. Each image once, as it was written
+    last."""
+    found: dict[str, StoredImage] = {}
+    for info in infos:
+        image_id = info["name"].rpartition("/")[2].partition(ASIDE)[0]
+        image = StoredImage(image_id, int(info["size"]), _modified(info))
+        if image_id not in found or found[image_id].written_at < image.written_at:
+            found[image_id] = image
+    return list(found.values())
+
+
+def _modified(info: Mapping[str, Any]) -> datetime:
+    return info.get("LastModified") or _moment(info["mtime"])
 
 
 def _moment(mtime: float) -> datetime:
