@@ -2,14 +2,17 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from grpc import StatusCode
 from PIL import Image
 
 from semblance.client import (
@@ -33,6 +36,8 @@ from semblance.client import (
 from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.orchestrator.retention import Retention
 from semblance.orchestrator.verification import SHARDS, Verification
+from semblance.v1.feedback_pb2 import ExportFeedbackRequest
+from semblance.v1.feedback_pb2_grpc import FeedbackServiceStub
 from tests.integration.service.test_access import TOKENS, entry, write
 from tests.integration.service.world import BOTH, GREEN_PHOTO, GREY_PHOTO, RED_PHOTO, Caller, World, until
 
@@ -196,6 +201,36 @@ async def test_exports_each_photo_once_with_all_that_was_said(client: AsyncClien
     chosen = [each async for each in client.feedback.export(kinds=[FeedbackKind.BOX])]
     assert [each.feedback.verdict.kind for each in chosen] == [FeedbackKind.BOX, FeedbackKind.BOX]
     assert all(each.image for each in chosen)
+
+
+async def test_an_export_that_nobody_reads_takes_no_place_and_ends_in_time(start: Callable[..., Any]) -> None:
+    longest, photos = 2.0, 12
+    caller = await start(lookup_in_flight=1, lookup_queue=0, max_deadline=longest)
+    # The window stays at HTTP/2's 64 KiB, so that few photos are on their way.
+    window = [("grpc.http2.bdp_probe", 0)]
+    async with (
+        AsyncClient(caller.address, timeout=30) as client,
+        grpc.aio.insecure_channel(caller.address, options=window) as channel,
+    ):
+        await client.put_item(NewItem("red", [RED_PHOTO]))
+        for number in range(photos):
+            await client.feedback.give(noise(600, 400 + number), "r1", Verdict.missed(Box(0, 0, 9, 9)))
+        stub: Any = FeedbackServiceStub(channel)
+        export = stub.Export(ExportFeedbackRequest())
+        await export.read()
+        stalled = time.monotonic() + longest
+        # The service's clock is this one: it has given up by then.
+        while time.monotonic() < stalled + 0.5:
+            assert (await client.get("red")).item_id == "red"
+        with pytest.raises(grpc.aio.AioRpcError, match="nothing of the export was read for 2 s"):
+            await read_on(export)
+        assert await export.code() is StatusCode.DEADLINE_EXCEEDED
+        assert len([each async for each in client.feedback.export()]) == photos
+
+
+async def read_on(export: Any) -> None:
+    while await export.read() is not grpc.aio.EOF:
+        pass
 
 
 async def test_deleting_takes_the_photos_that_nothing_else_refers_to(client: AsyncClient, world: World) -> None:

@@ -88,7 +88,8 @@ class Verdicts:
     def export(
         self, *, kinds: Collection[FeedbackKind] = (), release: str = "", caller: str = ""
     ) -> Iterator[ExportedFeedback]:
-        """Feedback photo by photo, each with its bytes once. It may take long, so only a lost connection ends it."""
+        """Feedback photo by photo, each with its bytes once. It may take long, so what ends it is a lost connection, or
+        that nothing is read for as long as a request may take (SEMBLANCE_MAX_DEADLINE): DeadlineExceededError."""
         choice = translate.choice_message(kinds, release, caller)
         request = feedback_pb2.ExportFeedbackRequest(choice=choice)
         with mapped(self._target):

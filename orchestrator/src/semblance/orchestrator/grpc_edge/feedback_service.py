@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from semblance.orchestrator.admission import Admission
 from semblance.orchestrator.caller import Role, current
-from semblance.orchestrator.errors import DependencyUnavailable, NotFound
+from semblance.orchestrator.deadline import Deadline
+from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable, NotFound
 from semblance.orchestrator.feedback import Choice, Feedback
 from semblance.orchestrator.grpc_edge import feedback_translate as translate
 from semblance.orchestrator.grpc_edge.boundary import Context, DeadlinePolicy
@@ -74,7 +75,8 @@ class FeedbackService(FeedbackServiceServicer):
     async def Export(self, request: ExportFeedbackRequest, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """A coroutine that writes, which grpc.aio takes beside the generator of the generated signature.
 
-        It has no deadline but the caller's, as it may be all there is: each page has one, and each photo.
+        It has no deadline but the caller's, as it may be all there is: each page has one, each photo, and each message
+        until the caller reads on. Nobody's place is held meanwhile.
         """
         choice, who = translate.choice(request.choice), caller(context)
         after, image_id = FIRST, ""
@@ -87,7 +89,7 @@ class FeedbackService(FeedbackServiceServicer):
                     if feedback.image_id != image_id:
                         message.image = await self._photo(feedback.image_id, who, context)
                     image_id = feedback.image_id
-                    await context.write(message)
+                    await self._send(message, context)
                 after = page[-1].image_id, page[-1].feedback_id
         if limit.expired():
             raise DependencyUnavailable("the service is stopping; export again")
@@ -108,6 +110,14 @@ class FeedbackService(FeedbackServiceServicer):
         async with deadline.enforced(), self._admission.ingest.admit(caller(context), 0, deadline) as place:
             item_id, image_id, added = await self._references.add(feedback_id, place.release, deadline)
         return AddReferenceResponse(item_id=item_id, image_id=image_id, added=added)
+
+    async def _send(self, message: ExportedFeedback, context: Context) -> None:
+        longest = self._deadlines.maximum
+        try:
+            async with Deadline.after(longest).enforced():
+                await context.write(message)
+        except DeadlineExceeded:
+            raise DeadlineExceeded(f"nothing of the export was read for {longest:g} s; read faster") from None
 
     async def _page(self, choice: Choice, after: tuple[str, str], who: str, context: Context) -> Sequence[Feedback]:
         deadline = self._deadlines.of_call(context)
