@@ -28,6 +28,7 @@ from semblance.client import (
     Source,
     StoredImage,
     Verdict,
+    WrongStateError,
     field,
 )
 
@@ -328,6 +329,17 @@ def test_a_verdict_is_found_measured_exported_and_deleted(client: Client, pictur
     assert client.feedback.delete([prefix]) == 1
     assert client.feedback.delete([prefix]) == 0
     assert prefix not in {each.feedback_id for each in client.feedback.list()}
+
+
+def test_what_was_taken_back_is_no_reference(client: Client, picture: Picture, prefix: str) -> None:
+    photo = picture(f"{prefix} photo")
+    client.put_item(NewItem(prefix, [photo]))
+    found = client.search(photo, top_k=3).objects[0]
+    client.feedback.give(photo, "r1", Verdict.right(prefix), found, feedback_id=f"{prefix}-1")
+    client.feedback.give(photo, "r1", Verdict.wrong(prefix), found, feedback_id=f"{prefix}-2")
+    with pytest.raises(WrongStateError, match=f"'{prefix}-2' later took"):
+        client.feedback.add_reference(f"{prefix}-1")
+    assert client.feedback.delete([f"{prefix}-1", f"{prefix}-2"]) == 2
 
 
 def test_what_was_missed_needs_no_object(client: Client, picture: Picture, prefix: str) -> None:
