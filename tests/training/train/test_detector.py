@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from semblance.training.dataset.dataset import Dataset, Manifest
 from semblance.training.train import detector, tuning
 from semblance.training.train.command import train
 from semblance.training.train.detector import Recipe, Tuned
-from semblance.training.train.run import Run
+from semblance.training.train.errors import TrainingError
+from semblance.training.train.run import PROGRESS, TUNING, Run
+from tests.training.train.course import quiet
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "demo" / "weights" / "detector"
 CLASSES = ["card", "badge", "figurine"]
@@ -108,11 +111,101 @@ def test_a_resumed_search_goes_on_and_does_not_repeat_itself(tmp_path: Path, mon
     (tmp_path / detector.START).touch()
     data = Dataset(tmp_path, Manifest(classes=(), source={}, images=()))
     recipe, default = Recipe(3, 64, 1, 0), Tuned(1e-4)
-    tuning.best(Run(tmp_path), data, recipe, default, 3, lambda _: None)
-    best = tuning.best(Run(tmp_path), data, recipe, default, 6, lambda _: None)
+    tuning.best(Run(tmp_path), data, recipe, default, 3, quiet, quiet)
+    best = tuning.best(Run(tmp_path), data, recipe, default, 6, quiet, quiet)
     assert tried[0] == default
     assert len(tried) == len(set(tried)) == 6
     assert best == max(tried, key=lambda each: each.mosaic)
+
+
+def search(folder: Path, count: int, trained: Any, monkeypatch: pytest.MonkeyPatch) -> Tuned:
+    monkeypatch.setattr(detector, "train", trained)
+    (folder / detector.START).touch()
+    data = Dataset(folder, Manifest(classes=(), source={}, images=()))
+    return tuning.best(Run(folder), data, Recipe(3, 64, 1, 0), Tuned(1e-4), count, quiet, quiet)
+
+
+def test_an_interrupted_trial_is_tried_again_and_leaves_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[Tuned] = []
+
+    def trained(run: Run, data: Dataset, recipe: Recipe, tuned: Tuned, *_: object) -> list[dict[str, Any]]:
+        assert (run.folder / detector.START).exists()
+        (run.folder / detector.WORK).mkdir()
+        (run.folder / PROGRESS).touch()
+        tried.append(tuned)
+        if len(tried) == 1:
+            raise KeyboardInterrupt
+        return [{"epoch": 1, "mAP50-95": 0.5}]
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, 2, trained, monkeypatch)
+    assert "Traceback" not in capfd.readouterr().err
+    search(tmp_path, 2, trained, monkeypatch)
+    assert tried[0] == tried[1] == Tuned(1e-4)
+    assert len(tried) == 3
+    assert {path.name for path in (tmp_path / "trials").rglob("*") if path.is_file()} == {PROGRESS}
+
+
+def test_a_run_without_resume_leaves_an_interrupted_search_alone(tmp_path: Path) -> None:
+    Run.open(tmp_path / "run", {"tune": 3}, resume=False)
+    (tmp_path / "run" / TUNING).write_text("trials")
+    with pytest.raises(TrainingError, match="--resume"):
+        Run.open(tmp_path / "run", {"tune": 3}, resume=False)
+    assert (tmp_path / "run" / TUNING).read_text() == "trials"
+
+
+def test_settings_of_another_program_are_no_run(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"editor.tabSize": 4}')
+    (tmp_path / "work.txt").write_text("months of it")
+    for resume in (False, True):
+        with pytest.raises(TrainingError):
+            Run.open(tmp_path, {"tune": 3}, resume=resume)
+    assert (tmp_path / "work.txt").read_text() == "months of it"
+
+
+@pytest.mark.parametrize("what", ["dataset", "weights"])
+def test_a_run_is_not_resumed_with_other_contents_of_a_path(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def goes_on(*_: object) -> None:
+        raise TrainingError("it goes on")
+
+    monkeypatch.setattr(detector, "prepare", goes_on)
+    weights = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, weights)
+    arguments = ["detector", str(dataset), "--weights", str(weights), "--output", str(tmp_path / "run")]
+    for option in ([], ["--resume"]):
+        assert "it goes on" in CliRunner().invoke(train, [*arguments, *option]).output
+    changed = {"dataset": dataset, "weights": weights}[what]
+    with (changed / "manifest.json").open("a") as manifest:
+        manifest.write("\n")
+    refused = CliRunner().invoke(train, [*arguments, "--resume"])
+    assert refused.exit_code == 1
+    assert f"{what} {changed} has changed since" in refused.output
+
+
+def test_a_kill_while_a_checkpoint_is_written_costs_an_epoch_and_not_the_run(dataset: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    data, recipe = Dataset.read(dataset), Recipe(2, 64, 9, 0)
+    run.folder.mkdir()
+    detector.prepare(str(WEIGHTS), data, run, 0, quiet)
+
+    def killed(record: dict[str, Any]) -> None:
+        if record["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        detector.train(run, data, recipe, Tuned(1e-5), quiet, killed)
+    last = run.folder / detector.LAST
+    last.write_bytes(last.read_bytes()[:100_000])
+    records = detector.train(run, data, recipe, Tuned(1e-5), quiet, quiet)
+    assert [record["epoch"] for record in records] == [0, 1, 2]
+    for checkpoint in (detector.LAST, detector.BEST):
+        (run.folder / checkpoint).write_bytes(b"torn")
+    with pytest.raises(TrainingError, match="another --output"):
+        detector.train(run, data, recipe, Tuned(1e-5), quiet, quiet)
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:

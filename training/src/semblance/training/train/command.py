@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from semblance.client.commands.connection import Connect, connection_options
 from semblance.export.delivery import refusals, show, shown_progress
 from semblance.export.repository import Published
+from semblance.training.atomic import write
 from semblance.training.dataset.dataset import Dataset, DatasetError
 from semblance.training.train.card import Finish, written
 from semblance.training.train.errors import TrainingError
-from semblance.training.train.run import CARD, CURVES, EXPORT, Run, Step, write
+from semblance.training.train.run import CARD, CONTENTS, CURVES, EXPORT, Run, Step
 
 if TYPE_CHECKING:
     from semblance.export.package import Package
@@ -97,7 +99,7 @@ def detector(
     resume: bool,
 ) -> None:
     """Fine-tune a YOLO detector on DATASET, which `semblance dataset import` wrote."""
-    settings = {
+    settings: dict[str, Any] = {
         "model": "detector",
         "dataset": str(dataset.resolve()),
         "weights": weights,
@@ -110,10 +112,11 @@ def detector(
         "seed": seed,
     }
     with _refusals(), _interruptible():
-        from semblance.training.train import curves
+        from semblance.training.train import contents, curves
         from semblance.training.train import detector as training
 
         data = Dataset.read(dataset)
+        settings[CONTENTS] = {"dataset": contents.digest(dataset), "weights": contents.digest(Path(weights))}
         run = Run.open(output, settings, resume=resume)
         recipe = training.Recipe(epochs, image_size, patience, seed)
         with shown_progress() as progress:
@@ -122,9 +125,10 @@ def detector(
         if tune is not None:
             from semblance.training.train import tuning
 
-            tuned = tuning.best(run, data, recipe, tuned, tune, say)
+            with _steps() as report:
+                tuned = tuning.best(run, data, recipe, tuned, tune, say, report)
         with _steps() as report:
-            records = training.train(run, data, recipe, tuned, report, _told("mAP50", "mAP50-95", "loss"))
+            records = training.train(run, data, recipe, tuned, partial(report, ""), _told("mAP50", "mAP50-95", "loss"))
         best = training.best(records)
         curves.draw(run.folder / CURVES, records, {"loss": ["loss"], "validation": ["mAP50", "mAP50-95"]}, best)
         described = {
@@ -226,7 +230,7 @@ def embedder(
     """
     if not epochs:
         _refuse_idle()
-    settings = {
+    settings: dict[str, Any] = {
         "model": "embedder",
         "catalogue": str(catalogue.resolve()),
         "dataset": dataset and str(dataset.resolve()),
@@ -243,13 +247,17 @@ def embedder(
         "seed": seed,
     }
     with _refusals(), _interruptible():
-        from semblance.training.train import curves
+        from semblance.training.train import contents, curves
         from semblance.training.train import embedder as training
         from semblance.training.train import material as materials
         from semblance.training.train.confusion import known
         from semblance.training.train.localiser import Localiser
 
         sources = materials.collect(catalogue, Dataset.read(dataset) if dataset else None, pairs)
+        given = {"dataset": dataset, "pairs": pairs, "weights": weights and Path(weights), "detector": detector}
+        settings[CONTENTS] = {"catalogue": contents.of_references(sources.references)} | {
+            name: contents.digest(path) for name, path in given.items() if path
+        }
         run = Run.open(output, settings, resume=resume)
         with shown_progress() as progress:
             material = materials.cut(sources, Localiser(detector) if detector else None, seed, progress)
@@ -257,7 +265,7 @@ def embedder(
             rivals = known(run, sources, material, connect if mine else None, progress)
         recipe = training.Recipe(epochs, rate, batch, side, layers, patience, seed)
         with _steps() as report:
-            course = training.Training(run, trunk, material, rivals, recipe, report)
+            course = training.Training(run, trunk, material, rivals, recipe, partial(report, ""))
             records = course.train(_told("recall@1", "loss"))
         best = training.best(records)
         with shown_progress() as progress:
@@ -300,14 +308,15 @@ def _told(*names: str) -> Callable[[Mapping[str, Any]], None]:
 
 
 @contextmanager
-def _steps() -> Iterator[Callable[[Any], None]]:
+def _steps() -> Iterator[Callable[[str, Step], None]]:
+    """What shows how far a training is, after a text."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("validating the start")
+        task = progress.add_task("starting", total=None)
 
-        def report(step: Step) -> None:
-            left = f"about {step.seconds_left / 60:.1f} minutes left"
-            progress.update(task, description=f"epoch {step.epoch}, {left}", completed=step.step, total=step.steps)
+        def report(before: str, step: Step) -> None:
+            told = f"{before}epoch {step.epoch}, about {step.seconds_left / 60:.1f} minutes left"
+            progress.update(task, description=told, completed=step.step, total=step.steps)
 
         yield report
 

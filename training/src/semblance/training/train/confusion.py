@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from semblance.client import Box, Client, SearchRequest, SemblanceError
 from semblance.export.session import Progress
+from semblance.training.atomic import write
 from semblance.training.train.batches import Confusions
 from semblance.training.train.crops import Crop, by_photo
 from semblance.training.train.material import Material, Sources
-from semblance.training.train.run import Run, write
+from semblance.training.train.run import Run
 
 DEPTH = 6
 """Hits looked at, and rivals kept, of each crop."""

@@ -7,6 +7,7 @@ weights know of them by name, and the start as a candidate, so that a training n
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -147,11 +148,11 @@ def train(
         run.keep(records)
     for record in records:
         on_epoch(record)
-    last = run.folder / LAST
-    if not last.exists() or _is_going_on(last):
-        model = YOLO(last if last.exists() else run.folder / START)
+    checkpoint = _checkpoint(run)
+    if checkpoint is None or _is_going_on(checkpoint):
+        model = YOLO(checkpoint or run.folder / START)
         _watch(model, run, records, recipe, report, on_epoch)
-        model.train(**_arguments(run, dataset, recipe, tuned), resume=last.exists())
+        model.train(**_arguments(run, dataset, recipe, tuned), resume=checkpoint is not None)
     return records
 
 
@@ -287,7 +288,29 @@ def _watch(
     model.add_callback("on_model_save", on_save)
 
 
-def _is_going_on(last: Path) -> bool:
+def _checkpoint(run: Run) -> Path | None:
+    """What to go on from; None where the first epoch has not ended.
+
+    Ultralytics writes the last epoch's checkpoint and then the best one's in place, so a kill may leave either in
+    pieces, and not both.
+
+    Raises:
+        TrainingError: there are checkpoints, and none can be read.
+    """
+    there = [path for path in (run.folder / LAST, run.folder / BEST) if path.exists()]
+    for path in there:
+        try:
+            torch.load(path, map_location="cpu", weights_only=False)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            continue
+        return path
+    # The first epoch's is the first that is written: where that is in pieces, there is no epoch to lose.
+    if there and len(run.records()) > 1:
+        raise TrainingError(f"the checkpoints of {run.folder} can't be read; begin anew with another --output")
+    return None
+
+
+def _is_going_on(path: Path) -> bool:
     """Whether a checkpoint is of a training that has not ended: at its end Ultralytics takes the optimiser out."""
-    checkpoint: Mapping[str, Any] = torch.load(last, map_location="cpu", weights_only=False)
+    checkpoint: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
     return checkpoint.get("optimizer") is not None

@@ -1,6 +1,7 @@
 """The folder of a training: its settings, its progress line by line, its curves, and what it made.
 
-settings.json       how it was started; a resumed run must be started in the same way
+settings.json       how it was started, and digests of what it read; a resumed run must be started in the same way
+tuning.db           what `--tune` has tried
 progress.jsonl      one line for each epoch
 curves.png          the same, drawn
 MODEL_CARD.md       data, settings, figures, licence
@@ -10,20 +11,24 @@ export/             what passed the export's gate, for `semblance publish`
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semblance.training.atomic import write
 from semblance.training.train.errors import TrainingError
 
 SETTINGS = "settings.json"
+TUNING = "tuning.db"
 PROGRESS = "progress.jsonl"
 CURVES = "curves.png"
 CARD = "MODEL_CARD.md"
 EXPORT = "export"
+
+CONTENTS = "contents"
+"""Of the settings: what the paths among them held, by digest."""
 
 Record = Mapping[str, Any]
 """One line of progress: numbers by name, `epoch` among them."""
@@ -56,27 +61,21 @@ class Run:
             TrainingError: it holds a run and is not to be resumed; or none, or another one, and is.
         """
         path = folder / SETTINGS
+        begun = _begun(path, settings)
         if not resume:
-            if path.exists() and not (folder / PROGRESS).exists():
+            if begun is not None and not any((folder / name).exists() for name in (PROGRESS, TUNING)):
                 shutil.rmtree(folder)
             if folder.exists() and any(folder.iterdir()):
                 raise TrainingError(
                     f"{folder} is not empty; give another --output"
-                    + (", or --resume to go on with the run in it" if path.exists() else "")
+                    + (", or --resume to go on with the run in it" if begun is not None else "")
                 )
             folder.mkdir(parents=True, exist_ok=True)
             write(path, json.dumps(settings, indent=2) + "\n")
             return cls(folder)
-        try:
-            begun = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise TrainingError(f"{folder} holds no run to resume: {path} can't be read; leave --resume out") from error
-        if changed := sorted(name for name in begun.keys() | settings.keys() if begun.get(name) != settings.get(name)):
-            name = changed[0]
-            raise TrainingError(
-                f"the run in {folder} was begun with {name} {begun.get(name)!r}, and this is {settings.get(name)!r}; "
-                "resume it with the command that began it, or give another --output"
-            )
+        if begun is None:
+            raise TrainingError(f"{folder} holds no such run to resume: there is no {path} of one; leave --resume out")
+        _refuse_others(folder, begun, settings)
         return cls(folder)
 
     def records(self) -> list[dict[str, Any]]:
@@ -89,8 +88,28 @@ class Run:
         write(self.folder / PROGRESS, "".join(json.dumps(dict(record)) + "\n" for record in records))
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text)
-    os.replace(aside, path)
+def _begun(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings of a run of the same kind; None where there is none, a file of another program perhaps."""
+    try:
+        begun = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return begun if isinstance(begun, dict) and begun.keys() == settings.keys() else None
+
+
+def _refuse_others(folder: Path, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raises TrainingError where the run was begun with other settings, or its paths held something else."""
+    remedy = "resume it with the command that began it, or give another --output"
+    for name in sorted(settings):
+        if name != CONTENTS and begun[name] != settings[name]:
+            then, now = (
+                f"with {name} {each!r}" if each is not None else f"without {name}"
+                for each in (begun[name], settings[name])
+            )
+            raise TrainingError(f"the run in {folder} was begun {then}, and this is {now}; {remedy}")
+    for name, digest in settings.get(CONTENTS, {}).items():
+        if begun[CONTENTS].get(name) != digest:
+            raise TrainingError(
+                f"{name} {settings[name]} has changed since the run in {folder} was begun; a run ends on the data "
+                "that it began with: put that back, or begin anew with another --output"
+            )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -12,26 +14,39 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from semblance.training.dataset.dataset import Dataset
 from semblance.training.train import detector
 from semblance.training.train.detector import Recipe, Tuned
-from semblance.training.train.run import Run
+from semblance.training.train.run import TUNING, Run, Step
 
-STUDY = "tuning.db"
 TRIALS = "trials"
 
 SHARE = 3
 """A trial lasts this share of the epochs: enough to tell sets apart, and no more."""
 
 
-def best(run: Run, dataset: Dataset, recipe: Recipe, default: Tuned, count: int, say: Callable[[str], None]) -> Tuned:
-    """The best of `count` sets, of which the first is the default; those tried before the run was stopped count."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+def best(
+    run: Run,
+    dataset: Dataset,
+    recipe: Recipe,
+    default: Tuned,
+    count: int,
+    say: Callable[[str], None],
+    report: Callable[[str, Step], None],
+) -> Tuned:
+    """The best of `count` sets, of which the first is the default; those tried before the run was stopped count.
+
+    Args:
+        report: is told of each step, after the name of its trial.
+    """
+    # What ends a trial is raised; Optuna would print its traceback besides, that of Ctrl-C too.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
-        storage=f"sqlite:///{(run.folder / STUDY).resolve()}",
+        storage=f"sqlite:///{(run.folder / TUNING).resolve()}",
         study_name="detector",
         direction="maximize",
         load_if_exists=True,
     )
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
+        shutil.rmtree(run.folder / TRIALS / str(trial.number), ignore_errors=True)
     # Otherwise a resumed search would draw the same sets again.
     study.sampler = optuna.samplers.TPESampler(seed=recipe.seed + len(study.trials))
     if not study.get_trials(states=[TrialState.COMPLETE, TrialState.WAITING]):
@@ -50,20 +65,29 @@ def best(run: Run, dataset: Dataset, recipe: Recipe, default: Tuned, count: int,
     def value(trial: Trial) -> float:
         tuned = _suggested(trial, default.rate)
         folder = run.folder / TRIALS / str(trial.number)
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         shutil.copy(run.folder / detector.START, folder)
-        records = detector.train(Run(folder), dataset, short, tuned, lambda _: None, lambda _: None)
+        name = f"trial {1 + len(study.get_trials(states=[TrialState.COMPLETE]))} of {count}"
+        try:
+            shown = partial(report, f"{name}, ")
+            records = detector.train(Run(folder), dataset, short, tuned, shown, lambda _: None)
+        finally:
+            # Its records stay; networks of every trial would fill the disk.
+            (folder / detector.START).unlink()
+            shutil.rmtree(folder / detector.WORK, ignore_errors=True)
         reached = max(record["mAP50-95"] for record in records if record["epoch"])
-        say(f"trial {trial.number}: mAP50-95 {reached:.4f} with {trial.params}")
-        shutil.rmtree(folder / detector.WORK)
+        say(f"{name}: mAP50-95 {reached:.4f} with {_told(trial.params)}")
         return float(reached)
 
     left = count - len(study.get_trials(states=[TrialState.COMPLETE]))
     if left > 0:
         study.optimize(value, n_trials=left)
-    say(f"best of {count} trials: {study.best_trial.number}, mAP50-95 {study.best_value:.4f}")
+    say(f"the best of {count} trials: mAP50-95 {study.best_value:.4f} with {_told(study.best_trial.params)}")
     return _of(study.best_trial)
+
+
+def _told(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in parameters.items())
 
 
 BATCHES = (8, 16, 32)
