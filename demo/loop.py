@@ -21,6 +21,7 @@ from rich.table import Table
 from demo import catalogue, labelling, scenes
 from demo.evaluate import PATIENCE, search
 from demo.generate import PIXELS
+from demo.interruption import interruptible
 from demo.items import collect
 from demo.phases import Phases
 from demo.scenes import read_truth
@@ -238,4 +239,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with interruptible():
+        main()

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from demo import generate, labelling
 from demo.evaluate import PATIENCE
+from demo.interruption import interruptible
 from demo.stack import publish, semblance, started
 from semblance.client import Client
 from semblance.training.dataset.dataset import Dataset
@@ -56,16 +57,18 @@ def measure(folder: Path) -> None:
         )
         with Client(stack.target, timeout=PATIENCE) as client:
             evaluation = evaluated(client, plan, console)
-            write(evaluation, client, OUT)
-    evaluation.record("make evaluate").write(OUT)
+            write(evaluation, "make evaluate", client, OUT)
     show(evaluation)
     console.print(f"{OUT / PAGE} is for reading, {OUT / FILE} has the figures")
 
 
 def main() -> None:
+    for name in (PAGE, FILE):
+        (OUT / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder))
 
 
 if __name__ == "__main__":
-    main()
+    with interruptible():
+        main()

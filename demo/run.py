@@ -17,6 +17,7 @@ from rich.table import Table
 
 from demo import generate
 from demo.evaluate import PATIENCE, search
+from demo.interruption import interruptible
 from demo.phases import Phases
 from demo.scenes import Truth, read_truth
 from demo.scoring import Score
@@ -104,4 +105,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with interruptible():
+        main()

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from tritonclient.grpc import InferenceServerClient
 
+from demo.interruption import INTERRUPTED
 from semblance.serving import milvus, orchestrator, triton
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -31,6 +32,8 @@ def semblance(*arguments: str | Path) -> None:
     """Runs a command as a user would; what it says goes to the terminal, and its failure ends the program."""
     program = Path(sys.executable).with_name("semblance")
     done = subprocess.run([program, *arguments])
+    if done.returncode == INTERRUPTED:
+        raise KeyboardInterrupt
     if done.returncode:
         sys.exit(f"demo: `semblance {' '.join(map(str, arguments))}` failed with status {done.returncode}")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 from PIL import Image
 
@@ -52,3 +55,19 @@ def test_a_user_names_what_was_taken_for_another_and_shows_what_was_missed() -> 
 def test_a_user_has_nothing_to_say_of_a_right_answer() -> None:
     right = answered("card", MUG.box, "card-1"), answered("badge", TOY.box, "badge-2")
     assert not list(shopper.complaints(result(*right), (MUG, TOY)))
+
+
+@pytest.mark.parametrize("within", ["signal.raise_signal(signal.SIGINT)", "stack.semblance('list')"])
+def test_ctrl_c_ends_it_without_a_traceback(within: str, tmp_path: Path) -> None:
+    """Ctrl-C here, and in a command that it runs, which says so by its status."""
+    program = tmp_path / "bin" / "semblance"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 130\n")
+    program.chmod(0o755)
+    told = (
+        "import signal, sys\nfrom demo import interruption, stack\n"
+        f"sys.executable = {str(program)!r}\nwith interruption.interruptible():\n    {within}\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", told], cwd=root, text=True, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "stopped, with all that it had started\n")

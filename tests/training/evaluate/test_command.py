@@ -16,6 +16,7 @@ from PIL import Image
 from semblance.client import Box, Client, ForbiddenError, NewItem
 from semblance.client.commands.group import semblance
 from semblance.client.testing import FakeSemblance, SeenObject
+from semblance.training.evaluate import report
 
 BOXES = ((10.0, 10.0, 60.0, 60.0), (70.0, 20.0, 110.0, 90.0))
 PHOTOS = 6
@@ -115,6 +116,23 @@ def test_it_writes_figures_with_intervals_and_the_samples_behind_them(
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
+
+
+def test_an_interrupted_evaluation_leaves_the_earlier_one_whole(
+    fake: FakeSemblance, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(fake, dataset, tmp_path / "out").exit_code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert set(before) == {"evaluation.json", "report.html"}
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "failures", interrupted)
+    result = run(fake, dataset, tmp_path / "out", "--seed", "1")
+    assert result.exit_code == 130
+    assert "as it was before" in " ".join(result.output.split())
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_the_report_shows_names_as_text_whatever_they_are(fake: FakeSemblance, dataset: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,15 +115,25 @@ def evaluate(
         few = min(robustness_images, len(images))
         plan = Plan(annotated, split, images, release, before, address, told, few, seed)
         with connect() as client:
-            evaluation = evaluated(client, plan, console)
-            evaluation.record(command).write(output)
-            write(evaluation, client, output)
+            with _interruptible(output):
+                evaluation = evaluated(client, plan, console)
+                write(evaluation, command, client, output)
             if record:
                 publish(client, evaluation)
     except (DatasetError, EvaluationError) as error:
         raise click.ClickException(str(error)) from error
     show(evaluation)
     console.print(f"{output / PAGE} is for reading, {output / FILE} has the figures")
+
+
+@contextmanager
+def _interruptible(output: Path) -> Iterator[None]:
+    """Says after Ctrl-C what became of the files."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"stopped; {output} is as it was before")
+        raise
 
 
 def checked(dataset: Dataset, split: Split) -> tuple[AnnotatedImage, ...]:

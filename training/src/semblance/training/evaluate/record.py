@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from semblance.training.atomic import write
 from semblance.training.evaluate.errors import EvaluationError
 from semblance.training.evaluate.sample import PhotoSample
 
@@ -47,11 +48,8 @@ class Record(BaseModel):
     parts: Mapping[str, Any]
     """The tables behind the report: by class, by ef, by corruption, by measure."""
 
-    def write(self, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / FILE
-        path.write_text(self.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
-        return path
+    def write(self, folder: Path) -> None:
+        write(folder / FILE, self.model_dump_json(by_alias=True, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Record:

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semblance.client import Client
+from semblance.training import atomic
 from semblance.training.evaluate import plots
 from semblance.training.evaluate.contact import failures
 from semblance.training.evaluate.corruption import SEVERITIES
@@ -27,12 +28,24 @@ CAUSES = {
 }
 
 
-def write(evaluation: Evaluation, client: Client, folder: Path) -> Path:
-    """Asks the client for the catalogue's pictures of what went wrong.
+def write(evaluation: Evaluation, command: str, client: Client, folder: Path) -> None:
+    """Writes the page and `evaluation.json`, or neither where it is stopped or fails before both are made.
+
+    Args:
+        command: what was evaluated with.
+        client: is asked for the catalogue's pictures of what went wrong.
 
     Raises:
         SemblanceError: The service failed.
     """
+    page, record = rendered(evaluation, client), evaluation.record(command)
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write(folder / PAGE, page)
+    record.write(folder)
+
+
+def rendered(evaluation: Evaluation, client: Client) -> str:
+    """The page, as HTML."""
     pages = Environment(
         loader=PackageLoader("semblance.training.evaluate", "."),
         autoescape=True,
@@ -50,7 +63,7 @@ def write(evaluation: Evaluation, client: Client, folder: Path) -> Path:
         "ef_sweep": plots.ef_sweep(index) if index else "",
         "measures": plots.measures(index) if index else "",
     }
-    page = pages.get_template("report.html.jinja").render(
+    return pages.get_template("report.html.jinja").render(
         evaluation=evaluation,
         summary=summary(evaluation),
         meanings=MEANINGS,
@@ -65,10 +78,6 @@ def write(evaluation: Evaluation, client: Client, folder: Path) -> Path:
         # matplotlib's own output: item ids and class names are paths in it, not text.
         plots={name: Markup(svg) for name, svg in drawn.items()},
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / PAGE
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _share(each: Estimate) -> Markup:
