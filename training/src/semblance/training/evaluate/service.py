@@ -156,14 +156,16 @@ def sample(image: AnnotatedImage, result: SearchResult, given: Iterator[ObjectHi
 def found_answers(objects: Sequence[AnnotatedObject], result: SearchResult) -> list[Answer | None]:
     """Of the served detection of each object; None where there is none, or the object has no item.
 
-    Which detection that is, their overlap alone says: a caller gets the item whatever the class is called.
+    Which detection that is, their overlap alone says: a caller gets the item whatever the class is called. So one
+    detection stands for all objects of the same box, which are one thing with several labels.
     """
     served = [hits for hits in result.objects if hits.source is Source.DETECTED and (hits.score or 0) >= SERVED_SCORE]
-    choice = matched(overlaps([corners(hits.box) for hits in served], [each.box for each in objects]), SAME)
-    by_object = {int(number): hits for number, hits in zip(choice, served, strict=True) if number >= 0}
+    boxes = list(dict.fromkeys(each.box for each in objects))
+    choice = matched(overlaps([corners(hits.box) for hits in served], boxes), SAME)
+    by_box = {boxes[number]: hits for number, hits in zip(choice, served, strict=True) if number >= 0}
     return [
-        answer(by_object[number], each.item_id) if each.item_id is not None and number in by_object else None
-        for number, each in enumerate(objects)
+        answer(by_box[each.box], each.item_id) if each.item_id is not None and each.box in by_box else None
+        for each in objects
     ]
 
 
