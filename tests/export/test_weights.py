@@ -90,13 +90,18 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         embedder.load(tmp_path / "text.pt")
     with pytest.raises(WeightsError, match="is not a checkpoint"):
         detector.load(str(tmp_path / "text.pt"))
+    with pytest.raises(WeightsError, match=r"none\.pt can't be read: No such file"):
+        embedder.load(tmp_path / "none.pt")
 
 
 @pytest.mark.parametrize(
     ("command", "ways_out"),
     [
-        (["embedder"], ["--weights", "--random-seed"]),
-        (["detector", "--weights", "yolov8n.pt"], ["give its path", "--random-seed"]),
+        (["embedder"], ["--weights", "`semblance export embedder --random-seed 0`"]),
+        (
+            ["detector", "--weights", "yolov8n.pt"],
+            ["give its path", "`semblance export detector --weights yolov8n.yaml --random-seed 0`"],
+        ),
     ],
 )
 def test_unreachable_official_weights_name_the_ways_out(

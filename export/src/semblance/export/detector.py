@@ -23,6 +23,9 @@ from semblance.export.contract import DETECTOR, IMAGE_SIZE, MAX_DETECTIONS
 from semblance.export.errors import WeightsError
 from semblance.export.weights import Source, file_source, random_source, seeded, settle_batch_norms
 
+RANDOM = "`semblance export detector --weights yolov8n.yaml --random-seed 0` makes one of random weights, for a trial."
+"""What needs no weights; training, too, begins with what is exported."""
+
 Rows = NDArray[np.float32]
 """FP32 [N,6]: x1 y1 x2 y2 in letterbox pixels, score, class; best first."""
 
@@ -164,8 +167,8 @@ def _detector(yolo: Any, source: Source) -> Detector:
 def _download(name: str) -> Path:
     if name not in GITHUB_ASSETS_NAMES:
         raise WeightsError(
-            f"there is no file {name}, and Ultralytics publishes no weights of that name. Give a `.pt` file, an "
-            "official name such as yolov8n.pt, or an architecture such as yolov8n.yaml with --random-seed."
+            f"there is no file {name}, and Ultralytics publishes no weights of that name. Give a `.pt` file, or an "
+            f"official name such as yolov8n.pt. {RANDOM}"
         )
     path = Path(SETTINGS["weights_dir"]) / name
     try:
@@ -173,7 +176,7 @@ def _download(name: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"{name} could not be downloaded from Ultralytics' releases on GitHub: {error}. Download it elsewhere and "
-            f"give its path (or put it at {path}), or use random weights by name: yolov8n.yaml --random-seed 0."
+            f"give its path (or put it at {path.resolve()}). {RANDOM}"
         ) from error
 
 

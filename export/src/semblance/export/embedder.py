@@ -87,7 +87,8 @@ def official() -> Embedder:
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"the ImageNet weights could not be downloaded from {OFFICIAL.url}: {error}. Download them elsewhere and "
-            f"give their path with --weights (or put them at {path}), or use random weights by name: --random-seed 0."
+            f"give their path with --weights (or put them at {path}). `semblance export embedder --random-seed 0` "
+            "makes one of random weights, for a trial."
         ) from error
     return Embedder(_trunk(state, str(OFFICIAL)), file_source(path, f"torchvision/resnet50 {OFFICIAL.name}"))
 
@@ -100,7 +101,9 @@ def load(path: Path) -> Embedder:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error.strerror}") from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{path} is not a state dict that torch can load: {error}") from error
     return Embedder(_trunk(state, str(path)), file_source(path))
 
