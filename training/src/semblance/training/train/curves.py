@@ -19,7 +19,7 @@ def draw(
     best: int | None,
     finish: Finish | None = None,
 ) -> None:
-    """Draws one panel above the other.
+    """Draws one panel above the other; no picture where there is no number to draw.
 
     Args:
         panels: the names of the numbers in each panel, by its title; one whose numbers no epoch has is left out.
@@ -28,6 +28,8 @@ def draw(
     """
     known = {name for record in records for name, value in record.items() if value is not None}
     panels = {title: names for title, names in panels.items() if known.intersection(names)}
+    if not panels:
+        return
     figure = Figure(figsize=(7, 2.6 * len(panels)), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
         for name in names:
