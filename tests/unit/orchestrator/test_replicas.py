@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from semblance.orchestrator.dependency import FAILURES, Dependency
-from semblance.orchestrator.errors import ContractMismatch, DependencyUnavailable
+from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, Overloaded
 from semblance.orchestrator.release import ModelVersion
 from semblance.orchestrator.replicas import Replica, Replicas
 from semblance.orchestrator.testing import FakeBatch, FakeInferenceServer, example_release
@@ -66,11 +65,15 @@ async def test_the_one_with_the_least_to_do_is_next() -> None:
     where, _ = replicas(*servers)
     with ExitStack() as stack:
         batches = [ExitStack() for _ in range(6)]
-        leased = [stack.enter_context(each).enter_context(where.batch(RELEASE.detector, 1)) for each in batches]
+        of_the_second = []
+        for each in batches:
+            before = servers[1].open
+            stack.enter_context(each).enter_context(where.batch(RELEASE.detector, 1))
+            if servers[1].open > before:
+                of_the_second.append(each)
         assert [server.open for server in servers] == [2, 2, 2]
-        for each, batch in zip(batches, leased, strict=True):
-            if cast(FakeBatch, batch.batch).server is servers[1]:
-                each.close()
+        for each in of_the_second:
+            each.close()
         assert [server.open for server in servers] == [2, 0, 2]
         for _ in range(2):
             stack.enter_context(where.batch(RELEASE.detector, 1))
@@ -93,8 +96,9 @@ async def test_a_bad_one_gets_nothing_until_it_answers() -> None:
     good, bad = Server(), Server()
     where, [_, dependency] = replicas(good, bad)
     bad.fail(*map(DependencyUnavailable, ["it does not answer"] * 100))
-    outcomes = await asyncio.gather(*(infer(where) for _ in range(20)), return_exceptions=True)
-    assert sum(isinstance(outcome, DependencyUnavailable) for outcome in outcomes) <= 10
+    outcomes = await asyncio.gather(*(infer(where) for _ in range(20)))
+    assert all((outcome == outcomes[0]).all() for outcome in outcomes)
+    assert len(good.requests) == 20
     before = bad.given
     assert where.available
     for _ in range(20):
@@ -105,6 +109,49 @@ async def test_a_bad_one_gets_nothing_until_it_answers() -> None:
     for _ in range(100):
         await infer(where)
     assert bad.given > before
+
+
+@pytest.mark.parametrize("error", [GONE, ContractMismatch("the version is not there")])
+@pytest.mark.parametrize("counts", [True, False])
+async def test_what_one_fails_at_another_one_does(error: Exception, counts: bool) -> None:
+    servers = [Server(), Server(), Server()]
+    where, dependencies = replicas(*servers, counts=lambda _: counts)
+    bad, other, last = servers
+    dependencies[2].unavailable(GONE)
+    other_is_busy = where._replicas[1]
+    other_is_busy.outstanding += 1
+    bad.fail(error)
+    with where.batch(RELEASE.embedder, 2) as batch:
+        batch.pixels[0], batch.pixels[1] = 10, 200
+        answer = await batch.infer(1.0)
+        assert (bad.open, other.open) == (1, 1)
+    assert (bad.open, other.open, last.given) == (0, 0, 0)
+    expected = Server()
+    with expected.batch(RELEASE.embedder, 2) as alone:
+        alone.pixels[0], alone.pixels[1] = 10, 200
+        assert (answer == await alone.infer(1.0)).all()
+    assert dependencies[0].failed_calls == counts
+
+
+async def test_what_all_fail_at_has_the_last_ones_error() -> None:
+    servers = [Server(), Server()]
+    where, _ = replicas(*servers)
+    for server in servers:
+        server.fail(DependencyUnavailable("it does not answer"))
+    with pytest.raises(DependencyUnavailable, match="it does not answer"):
+        await infer(where)
+    assert [server.given for server in servers] == [1, 1]
+
+
+@pytest.mark.parametrize("error", [Overloaded("its queue is full"), DeadlineExceeded("it took too long")])
+async def test_what_is_no_fault_of_a_server_is_not_repeated(error: Exception) -> None:
+    servers = [Server(), Server()]
+    where, _ = replicas(*servers)
+    for server in servers:
+        server.fail(error)
+    with pytest.raises(type(error)):
+        await infer(where)
+    assert sum(server.given for server in servers) == 1
 
 
 @pytest.mark.parametrize("error", [GONE, ContractMismatch("the version is not there")])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -111,6 +112,49 @@ async def test_a_refusal_is_an_answer_and_frees_the_slot() -> None:
     assert models.transport.inputs == {Way.SHARED_MEMORY: 3}
     await models.close()
     await server.stop(None)
+
+
+class Failing(Busy):
+    """Takes memory, and does not answer as it should."""
+
+    def __init__(self, code: StatusCode) -> None:
+        self._code = code
+
+    async def ModelInfer(  # noqa: N802
+        self, request: service_pb2.ModelInferRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> service_pb2.ModelInferResponse:
+        if self._code is not StatusCode.OK:
+            await context.abort(self._code, "it fails")
+        # Outputs without a byte.
+        tensor = service_pb2.ModelInferResponse.InferOutputTensor(name="embedding", datatype="FP32", shape=(1, 5))
+        return service_pb2.ModelInferResponse(outputs=[tensor], raw_output_contents=[b""])
+
+
+@pytest.mark.parametrize("beside_one_that_left", [False, True])
+@pytest.mark.parametrize("code", [StatusCode.OK, StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND])
+async def test_what_fails_keeps_its_rows_for_another_server(code: StatusCode, beside_one_that_left: bool) -> None:
+    server = grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Failing(code), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    models = TritonServer(f"127.0.0.1:{port}", Mode.AUTO, slots=1)
+    try:
+        await models.transport.judged(PATIENCE)
+        with ExitStack() as other, models.batch(MODEL, 1) as lent:
+            if beside_one_that_left:
+                other.enter_context(models.batch(MODEL, 1)).pixels[:] = 0
+            lent.pixels[:] = BATCH[:1]
+            other.close()
+            with pytest.raises((ContractMismatch, DependencyUnavailable)):
+                await lent.infer(5)
+            # Nobody gets the slot with these rows.
+            assert len(models.transport) == 0
+            assert (lent.pixels == BATCH[:1]).all()
+        way = Way.PARTIAL if beside_one_that_left else Way.SHARED_MEMORY
+        assert models.transport.inputs == {way: 1}
+    finally:
+        await models.close()
+        await server.stop(None)
 
 
 async def test_a_triton_that_never_says_does_not_hold_the_start_up() -> None:

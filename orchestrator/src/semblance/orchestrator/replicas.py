@@ -1,17 +1,19 @@
-"""Several inference servers that serve the same models: each request goes to the one with the least to do."""
+"""Several inference servers that serve the same models: each request goes to the one with the least to do, and to
+another one where it fails there."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.dependency import Dependency
-from semblance.orchestrator.errors import DeadlineExceeded, DependencyUnavailable
+from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable
 from semblance.orchestrator.ports import Batch, InferenceServer
 from semblance.orchestrator.release import ModelVersion
 
@@ -44,8 +46,16 @@ class Replicas:
         self._next().dependency.check()
 
     @contextmanager
-    def batch(self, model: ModelVersion, rows: int) -> Iterator["GuardedBatch"]:
-        replica = self._next()
+    def batch(self, model: ModelVersion, rows: int) -> Iterator["RepeatedBatch"]:
+        with ExitStack() as stack:
+
+            def lease(replica: Replica) -> GuardedBatch:
+                return stack.enter_context(self._lease(replica, model, rows))
+
+            yield RepeatedBatch(self._next(), lease, self._another)
+
+    @contextmanager
+    def _lease(self, replica: Replica, model: ModelVersion, rows: int) -> Iterator["GuardedBatch"]:
         replica.outstanding += 1
         try:
             with replica.server.batch(model, rows) as batch:
@@ -63,10 +73,13 @@ class Replicas:
         return tuple(sorted(set.intersection(*map(set, answers))))
 
     def _next(self) -> Replica:
-        """Any of those with the least to do: in turn, one would get all detections, and the other all embeddings."""
         # Where none is available, its own error says so.
-        usable = [replica for replica in self._replicas if replica.dependency.available] or self._replicas
-        return min(usable, key=lambda replica: (replica.outstanding, random.random()))
+        return _idlest([each for each in self._replicas if each.dependency.available] or self._replicas)
+
+    def _another(self, failed: Collection[Replica]) -> Replica | None:
+        """None where nobody is left who may do what these could not."""
+        left = [each for each in self._replicas if each.dependency.available and each not in failed]
+        return _idlest(left) if left else None
 
     async def _ask(self, question: Callable[[InferenceServer], Awaitable[T]]) -> list[T]:
         """Leaves out who does not answer, until he does. Raises his error where nobody else does."""
@@ -87,6 +100,11 @@ class Replicas:
         return answers
 
 
+def _idlest(replicas: Sequence[Replica]) -> Replica:
+    """Any of those with the least to do: in turn, one would get all detections, and the other all embeddings."""
+    return min(replicas, key=lambda replica: (replica.outstanding, random.random()))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GuardedBatch:
     """See `ports.Batch`. Without the name of a `model`, its failure says nothing of the server."""
@@ -105,3 +123,39 @@ class GuardedBatch:
             return await self.batch.infer(timeout)
         with self.dependency.calling(self.model):
             return await self.batch.infer(timeout)
+
+
+class RepeatedBatch:
+    """See `ports.Batch`. What a server fails at, by its own fault, the others are asked for in what is left of the
+    time."""
+
+    def __init__(
+        self,
+        first: Replica,
+        lease: Callable[[Replica], GuardedBatch],
+        another: Callable[[Collection[Replica]], Replica | None],
+    ) -> None:
+        """`another` is told who has failed."""
+        self._replica = first
+        self._lease = lease
+        self._another = another
+        self._batch = lease(first)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return self._batch.pixels
+
+    async def infer(self, timeout: float) -> NDArray[np.float32]:
+        deadline = Deadline.after(timeout)
+        failed: set[Replica] = set()
+        while True:
+            try:
+                return await self._batch.infer(deadline.remaining())
+            except (DependencyUnavailable, ContractMismatch):
+                failed.add(self._replica)
+                other = self._another(failed)
+                if other is None:
+                    raise
+            pixels = self._batch.pixels
+            self._replica, self._batch = other, self._lease(other)
+            self._batch.pixels[:] = pixels

@@ -147,13 +147,15 @@ class Request(Call):
             calling(f"Triton {model.name}", attributes, self.spans) as self._metadata,
         ):
             if self._slot is None:
-                response = await self._in_message(self._way, timeout)
-            elif not self._whole:
+                return await self._in_message(self._way, timeout)
+            if not self._whole:
                 # The slot is kept until the answer: the message is a copy, but a thread could lease it meanwhile.
-                response = await self._in_message(Way.PARTIAL, timeout)
-            else:
-                response = await self._in_slot(self._slot, timeout)
-        return _output(response, self._model, self._wanted)
+                try:
+                    return await self._in_message(Way.PARTIAL, timeout)
+                except Exception:
+                    self._release(idle=False)
+                    raise
+            return await self._in_slot(self._slot, timeout)
 
     def close(self) -> None:
         """Triton was never asked to read what is still in the slot."""
@@ -170,7 +172,7 @@ class Request(Call):
         last = self.parts[-1]
         return self._wanted == last.first + last.rows
 
-    async def _in_slot(self, slot: Slot, timeout: float) -> service_pb2.ModelInferResponse:
+    async def _in_slot(self, slot: Slot, timeout: float) -> NDArray[np.float32]:
         model = self._model
         self._inference.transport.count(self._way, len(self.parts))
         idle = False
@@ -180,8 +182,9 @@ class Request(Call):
                 timeout=timeout,
                 metadata=self._metadata,
             )
+            output = _output(response, model, self._wanted)
             idle = True
-            return response
+            return output
         except grpc.aio.AioRpcError as error:
             text = error.details() or ""
             # These are answers: nobody reads the input any more.
@@ -189,13 +192,17 @@ class Request(Call):
             if UNKNOWN_REGION not in text:
                 raise
             self._inference.transport.lost(len(self.parts))
-            return await self._inference.call(self._message(), timeout=timeout, metadata=self._metadata)
+            return await self._send_message(timeout)
         finally:
             self._release(idle)
 
-    async def _in_message(self, way: Way, timeout: float) -> service_pb2.ModelInferResponse:
+    async def _in_message(self, way: Way, timeout: float) -> NDArray[np.float32]:
         self._inference.transport.count(way, len(self.parts))
-        return await self._inference.call(self._message(), timeout=timeout, metadata=self._metadata)
+        return await self._send_message(timeout)
+
+    async def _send_message(self, timeout: float) -> NDArray[np.float32]:
+        response = await self._inference.call(self._message(), timeout=timeout, metadata=self._metadata)
+        return _output(response, self._model, self._wanted)
 
     def _message(self) -> bytes:
         """The serialised request, its last field put behind the others by hand: the pixels are copied once."""
@@ -205,7 +212,7 @@ class Request(Call):
         return b"".join((request, _varint(RAW << 3 | 2), _varint(size), *(part.data.data for part in self.parts)))
 
     def _release(self, idle: bool) -> None:
-        """`idle`: Triton does not read the rows any more."""
+        """`idle`: Triton does not read the rows any more, nor does who asks another server after a failure."""
         slot, self._slot = self._slot, None
         if slot is not None:
             transport = self._inference.transport
