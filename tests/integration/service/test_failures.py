@@ -8,6 +8,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
+from semblance.client import AsyncClient, NotFoundError
 from semblance.orchestrator.dependency import FAILURES
 from semblance.orchestrator.errors import DependencyUnavailable
 from semblance.orchestrator.grpc_edge import searcher
@@ -36,6 +37,16 @@ async def test_a_dependency_that_fails_is_unavailable_and_worth_a_retry(caller: 
         await caller.search(RED_PHOTO)
     assert reason(raised.value) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", 1.0)
     assert (await caller.search(RED_PHOTO)).objects
+
+
+async def test_a_delete_that_grpc_repeats_ends_what_it_began(caller: Caller, world: World) -> None:
+    await caller.put(item("red", RED_PHOTO))
+    async with AsyncClient(caller.address) as client:
+        world.index.fail(DependencyUnavailable("Milvus at x does not answer"))
+        await client.delete("red")
+        assert not (await caller.search(RED_PHOTO)).objects[0].hits
+        with pytest.raises(NotFoundError):
+            await client.delete("red")
 
 
 async def test_nothing_is_computed_for_a_search_while_milvus_is_missing(caller: Caller, world: World) -> None:

@@ -30,22 +30,24 @@ GONE = DependencyUnavailable("it does not answer")
 async def test_health_tells_when_it_serves(world: World) -> None:
     service = world.service()
     caller = Caller(await service.bind())
-    assert await statuses(caller, *NAMES) == {NOT_SERVING}
+    assert await statuses(caller, *NAMES, "traffic") == {NOT_SERVING}
     assert await caller.status("liveness") == SERVING
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await caller.search(RED_PHOTO)
     assert reason(raised.value)[:2] == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
     await service.activate()
-    assert await statuses(caller, *NAMES, "liveness") == {SERVING}
+    assert await statuses(caller, *NAMES, "liveness", "traffic") == {SERVING}
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await caller.status("semblance.v1.Nothing")
     assert raised.value.code() is StatusCode.NOT_FOUND
 
-    watch = caller.health.Watch(health_pb2.HealthCheckRequest())
-    assert (await watch.read()).status == SERVING
+    watches = [caller.health.Watch(health_pb2.HealthCheckRequest(service=name)) for name in ("", "traffic")]
+    for watch in watches:
+        assert (await watch.read()).status == SERVING
     async with asyncio.timeout(PATIENCE / 2):
         await service.stop()
-    assert (await watch.read()).status == NOT_SERVING
+    for watch in watches:
+        assert (await watch.read()).status == NOT_SERVING
     await caller.channel.close()
 
 
@@ -76,7 +78,7 @@ async def test_health_follows_what_is_needed(probes: None, start: Callable[..., 
     assert await statuses(caller, *SEARCHES) == {SERVING if searches else NOT_SERVING}
     assert (await kserve.ServerReady(service_pb2.ServerReadyRequest())).ready == searches
     assert (await kserve.ModelReady(service_pb2.ModelReadyRequest(name="search"))).ready == searches
-    assert await caller.status("liveness") == SERVING
+    assert await statuses(caller, "liveness", "traffic") == {SERVING}
     if searches:
         assert (await caller.search(RED_PHOTO)).objects
     else:
@@ -111,7 +113,7 @@ async def test_it_says_that_it_goes_before_it_goes(world: World) -> None:
     await service.activate()
     stopping = asyncio.create_task(service.stop())
     await becomes(caller, "", NOT_SERVING)
-    assert await statuses(caller, *NAMES) == {NOT_SERVING}
+    assert await statuses(caller, *NAMES, "traffic") == {NOT_SERVING}
     assert await caller.status("liveness") == SERVING
     assert (await caller.search(RED_PHOTO)).objects
     assert not stopping.done()

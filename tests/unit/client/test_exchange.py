@@ -19,6 +19,7 @@ from semblance.client import (
     AsyncClient,
     Client,
     DeadlineExceededError,
+    ForbiddenError,
     InternalError,
     InvalidImageError,
     NewItem,
@@ -118,12 +119,47 @@ def test_an_answer_to_nothing_is_an_error(asynchronous: bool) -> None:
 
 
 @both
-def test_a_service_that_breaks_off_is_an_error(asynchronous: bool) -> None:
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_what_was_not_answered_when_the_service_went_is_sent_again(in_flight: int, asynchronous: bool) -> None:
+    seen: list[bytes] = []
+
     def breaking(requests: Any, context: grpc.ServicerContext) -> Iterator[search_pb2.SearchStreamResponse]:
-        yield answer(next(requests))
+        for _ in range(2):
+            request = next(requests)
+            seen.append(request.image)
+            yield answer(request)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+
+    requests = [SearchRequest(str(number).encode()) for number in range(8)]
+    with serving(breaking) as target:
+        pairs = gathered(target, requests, in_flight, asynchronous)
+    assert [request for request, _ in pairs] == requests
+    assert all(result.release.encode() == request.image for request, result in pairs)
+    assert seen == [request.image for request in requests]
+
+
+@both
+def test_a_service_that_goes_before_it_answers_anything_is_an_error_after_four_times(asynchronous: bool) -> None:
+    seen: list[bytes] = []
+
+    def breaking(requests: Any, context: grpc.ServicerContext) -> Iterator[search_pb2.SearchStreamResponse]:
+        seen.append(next(requests).image)
+        if len(seen) == 1:
+            yield search_pb2.SearchStreamResponse(request_id="1", response=search_pb2.SearchResponse())
         context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
 
     with serving(breaking) as target, pytest.raises(UnavailableError, match="going down"):
+        gathered(target, [SearchRequest(b"1"), SearchRequest(b"2")], 1, asynchronous)
+    assert seen == [b"1", *[b"2"] * 4]
+
+
+@both
+def test_what_else_ends_a_stream_is_an_error(asynchronous: bool) -> None:
+    def breaking(requests: Any, context: grpc.ServicerContext) -> Iterator[search_pb2.SearchStreamResponse]:
+        yield answer(next(requests))
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "not any more")
+
+    with serving(breaking) as target, pytest.raises(ForbiddenError, match="not any more"):
         gathered(target, [SearchRequest(b"1"), SearchRequest(b"2")], 1, asynchronous)
 
 
@@ -153,8 +189,8 @@ def test_an_answer_gives_the_others_their_time_anew(timeout: float | None, monke
     assert window.patience() == math.inf
     keys = []
     for _ in range(2):
-        key, _ = protocol.encode(SearchRequest(b"photo"))
-        window.send(key, SearchRequest(b"photo"))
+        key, message = protocol.encode(SearchRequest(b"photo"))
+        window.send(key, SearchRequest(b"photo"), message)
         keys.append(key)
     now += 2
     assert window.patience() == pytest.approx(protocol.patience - 2)

@@ -13,6 +13,7 @@ from semblance.client import (
     InvalidArgumentError,
     InvalidImageError,
     NewItem,
+    NotFoundError,
     OverloadedError,
     SearchRequest,
     UnavailableError,
@@ -48,12 +49,25 @@ def test_nothing_else_is_tried_again(fake: FakeSemblance, client: Client, error:
     assert fake.received["Count"] == 1
 
 
-def test_a_delete_is_not_tried_again(fake: FakeSemblance, client: Client, picture: Callable[[int], bytes]) -> None:
+def test_a_delete_that_is_tried_again_may_find_nothing(
+    fake: FakeSemblance, client: Client, picture: Callable[[int], bytes]
+) -> None:
     client.put_item(NewItem("mug", [picture(1)]))
     fake.fail(UnavailableError("a moment"))
-    with pytest.raises(UnavailableError):
+    client.delete("mug")
+    fake.fail(UnavailableError("a moment"))
+    client.delete("mug")
+    assert fake.received["Delete"] == 4
+    with pytest.raises(NotFoundError):
         client.delete("mug")
-    assert fake.received["Delete"] == 1
+    assert fake.received["Delete"] == 5
+
+
+def test_a_deletion_of_feedback_is_not_tried_again(fake: FakeSemblance, client: Client) -> None:
+    fake.fail(UnavailableError("a moment"))
+    with pytest.raises(UnavailableError):
+        client.feedback.delete(["f1"])
+    assert fake.received["DeleteFeedback"] == 1
 
 
 def test_a_call_that_is_not_answered_ends_at_its_deadline(fake: FakeSemblance, monkeypatch: pytest.MonkeyPatch) -> None:

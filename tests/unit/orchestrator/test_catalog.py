@@ -171,6 +171,20 @@ async def test_a_removal_that_did_not_reach_the_index_is_mended(stores: Stores) 
     assert not stores.unsettled()
 
 
+async def test_a_removal_that_is_repeated_ends_what_the_first_one_began(stores: Stores) -> None:
+    await stores.put("a", RED)
+    stores.index.fail(DOWN)
+    with pytest.raises(DependencyUnavailable):
+        await stores.delete("a")
+    with pytest.raises(NotFound):
+        await stores.delete("a")
+    assert stores.indexed()
+    await stores.catalog.delete("a", RELEASE, Deadline.after(10), repeated=True)
+    assert stores.indexed() == []
+    assert not stores.unsettled()
+    await stores.catalog.delete("nonesuch", RELEASE, Deadline.after(10), repeated=True)
+
+
 async def test_two_puts_of_one_item_come_one_after_the_other(stores: Stores) -> None:
     outcomes = await asyncio.gather(stores.put("a", RED), stores.put("a", GREEN), stores.put("a", GREEN))
     assert list(outcomes) == [Outcome.CREATED, Outcome.REPLACED, Outcome.UNCHANGED]

@@ -10,7 +10,7 @@ from typing import Self
 import grpc
 
 from semblance.client import _translate as translate
-from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, IN_FLIGHT, OPTIONS, CallOptions, Tls, bearer
+from semblance.client._channel import CALL_TIMEOUT, DEFAULT_TARGET, IN_FLIGHT, CallOptions, Tls, bearer, options
 from semblance.client._client import LIST_PAGE, put_protocol, search_protocol
 from semblance.client._errors import SemblanceError, mapped
 from semblance.client._exchange import exchange_async
@@ -49,9 +49,9 @@ class AsyncClient:
         self._target, self._timeout = target, timeout
         self._call = CallOptions(timeout=timeout or CALL_TIMEOUT, metadata=bearer(token, target, tls))
         if tls is None:
-            self._channel = grpc.aio.insecure_channel(target, OPTIONS)
+            self._channel = grpc.aio.insecure_channel(target, options(target, tls))
         else:
-            self._channel = grpc.aio.secure_channel(target, tls.credentials(), OPTIONS)
+            self._channel = grpc.aio.secure_channel(target, tls.credentials(), options(target, tls))
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         self.releases = AsyncReleases(self._channel, release_options(timeout, self._call), target, timeout)

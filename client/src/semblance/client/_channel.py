@@ -1,4 +1,4 @@
-"""How the one connection of a client behaves, and what it shows of the client."""
+"""How the connections of a client behave, and what they show of the client."""
 
 from __future__ import annotations
 
@@ -60,10 +60,9 @@ _RETRY = {
 _SERVICE_CONFIG = {
     "methodConfig": [
         {"name": [{}], "retryPolicy": _RETRY},
-        # A second attempt would find nothing of what the first one deleted, or roll back what it rolled back.
+        # A second attempt would count nothing of what the first one deleted, or roll back what it rolled back.
         {
             "name": [
-                {"service": "semblance.v1.CatalogService", "method": "Delete"},
                 {"service": "semblance.v1.FeedbackService", "method": "Delete"},
                 *(
                     {"service": "semblance.v1.ReleaseService", "method": method}
@@ -74,8 +73,13 @@ _SERVICE_CONFIG = {
     ]
 }
 
-OPTIONS: list[tuple[str, int | str]] = [
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+_SPREAD = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # Of `grpc.health.v1.Health`: whether an orchestrator takes calls, whatever it then has to say.
+    "healthCheckConfig": {"serviceName": "traffic"},
+}
+
+_OPTIONS: list[tuple[str, int | str]] = [
     # C-core forgets retries, in silence, for requests larger than this; its default is 256 KiB.
     ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -84,6 +88,9 @@ OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.keepalive_time_ms", 40_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # By default gRPC waits up to two minutes before it tries to reach a restarted service again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
     # A connection of its own for each client: the workers of a service share connections, not requests.
     ("grpc.use_local_subchannel_pool", 1),
 ]
@@ -116,6 +123,21 @@ class Tls:
         return self.ca, self.key, self.certificate
 
 
+def options(target: str, tls: Tls | None) -> list[tuple[str, int | str]]:
+    """Of a channel to `target`. One that is written as addresses, or as a name to be looked up, may be several
+    orchestrators: calls take turns among those that take any.
+
+    Raises ValueError where a certificate can't be compared with the target.
+    """
+    if tls is not None and "," in target:
+        raise ValueError(
+            f"{target} has no one name that a certificate could be for; over TLS take a name that has all the "
+            "addresses: dns:///HOST:PORT"
+        )
+    several = target.startswith(("ipv4:", "ipv6:", "dns:"))
+    return [("grpc.service_config", json.dumps(_SERVICE_CONFIG | (_SPREAD if several else {}))), *_OPTIONS]
+
+
 def bearer(token: str | None, target: str, tls: Tls | None) -> Metadata:
     """What shows the token with a call; nothing where there is none.
 
@@ -131,10 +153,14 @@ def bearer(token: str | None, target: str, tls: Tls | None) -> Metadata:
 
 
 def _is_this_host(target: str) -> bool:
-    """Of gRPC's names for targets: an address that loops back, `localhost`, or a socket of the file system."""
+    """Of gRPC's names for targets: addresses that all loop back, `localhost`, or a socket of the file system."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
-    host = re.sub(r"^(dns:(///)?|ipv4:|ipv6:)|:\d+$", "", target).strip("[]")
+    return all(map(_loops_back, re.sub(r"^(dns:(///)?|ipv4:|ipv6:)", "", target).split(",")))
+
+
+def _loops_back(address: str) -> bool:
+    host = re.sub(r":\d+$", "", address).strip("[]")
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -15,10 +15,10 @@ from semblance.client._channel import (
     CALL_TIMEOUT,
     DEFAULT_TARGET,
     IN_FLIGHT,
-    OPTIONS,
     CallOptions,
     Tls,
     bearer,
+    options,
     patience,
 )
 from semblance.client._errors import SemblanceError, mapped
@@ -78,11 +78,13 @@ class Client:
                 print(hit.item_id, hit.similarity)
 
     Every method raises a `SemblanceError`. A call that finds the service unavailable is tried up to four
-    times within its deadline; nothing else is retried, and neither is a delete, nor what makes, switches or
-    retires a release.
+    times within its deadline; nothing else is retried, and neither is a deletion of feedback, nor what makes, switches
+    or retires a release.
 
     Args:
-        target: host and port of the service.
+        target: host and port of the service; or of several orchestrators, which calls then take turns among:
+            `ipv4:10.0.0.5:50051,10.0.0.6:50051`, or `dns:///orchestrators:50051`, a name that has all their addresses;
+            over TLS only that.
         timeout: seconds that one answer may take, 10 by default and 60 of `releases`. On a stream, as puts,
             `search_many` and `releases.build_items` are, the service counts them from when it reads a request, and what
             it can't answer in time fails alone; by default it takes as long as it grants. A stream without any answer
@@ -107,9 +109,9 @@ class Client:
         self._target, self._timeout = target, timeout
         self._call = CallOptions(timeout=timeout or CALL_TIMEOUT, metadata=bearer(token, target, tls))
         if tls is None:
-            self._channel = grpc.insecure_channel(target, OPTIONS)
+            self._channel = grpc.insecure_channel(target, options(target, tls))
         else:
-            self._channel = grpc.secure_channel(target, tls.credentials(), OPTIONS)
+            self._channel = grpc.secure_channel(target, tls.credentials(), options(target, tls))
         self._searches = search_pb2_grpc.SearchServiceStub(self._channel)
         self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
         self.releases = Releases(self._channel, release_options(timeout, self._call), target, timeout)

@@ -1,6 +1,7 @@
 """One bidirectional stream with several requests in flight: at most so many, and given up when it falls silent.
 
-Answers come in any order and are matched to their requests by a key.
+Answers come in any order and are matched to their requests by a key. Where the service becomes unavailable after it has
+answered something, the rest is sent again on another stream; a stream without any answer gRPC itself has tried again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from semblance.client._errors import (
     InternalError,
     SemblanceError,
     from_rpc_error,
-    mapped,
 )
 
 Request = TypeVar("Request")
@@ -34,6 +34,13 @@ CLOSING = 5.0
 
 SIGNAL_LATENCY = 0.2
 """Seconds that a wait lasts at a time: a signal that comes just before a wait begins is seen when it ends."""
+
+
+UNSAID = "Internal error from Core"
+"""What grpc.aio says of a call to which it wrote after it had ended: why it had is lost, and the next one tells."""
+
+ATTEMPTS = 4
+"""Streams in a row, at most, that end in that way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,10 @@ class Window(Generic[Request, Answer]):
     """The requests that are sent and not yet answered."""
 
     protocol: Protocol[Request, Answer]
-    _sent: dict[str, Request] = field(default_factory=dict)
+    _sent: dict[str, tuple[Request, Message]] = field(default_factory=dict)
     _silent_since: float = 0.0
+    # Streams since the last answer.
+    _streams: int = 1
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -75,10 +84,10 @@ class Window(Generic[Request, Answer]):
         """Whether a request may be sent now; not while one of the same key is in flight, which it might overtake."""
         return len(self._sent) < self.protocol.in_flight and key not in self._sent
 
-    def send(self, key: str, request: Request) -> None:
+    def send(self, key: str, request: Request, message: Message) -> None:
         if not self._sent:
             self._silent_since = time.monotonic()
-        self._sent[key] = request
+        self._sent[key] = request, message
 
     def receive(self, message: Message) -> tuple[Request, Answer | SemblanceError]:
         """The request that the message answers, and the answer."""
@@ -86,7 +95,18 @@ class Window(Generic[Request, Answer]):
         if key not in self._sent:
             raise InternalError(f"{self.protocol.target} answered {key!r}, which is not in flight")
         self._silent_since = time.monotonic()
-        return self._sent.pop(key), answer
+        self._streams = 0
+        request, _ = self._sent.pop(key)
+        return request, answer
+
+    def again(self, error: Any) -> list[Message]:
+        """What is to be sent on another stream after one that an error of gRPC ended; raises it where nothing is."""
+        gone = error.code() is grpc.StatusCode.UNAVAILABLE and not self._streams
+        unsaid = error.code() is grpc.StatusCode.INTERNAL and error.details() == UNSAID and self._streams < ATTEMPTS
+        if not (gone or unsaid):
+            raise from_rpc_error(error, self.protocol.target) from error
+        self._streams += 1
+        return [message for _, message in self._sent.values()]
 
     def patience(self) -> float:
         """Seconds until an answer is overdue; without end where nothing is in flight."""
@@ -119,22 +139,23 @@ def exchange(
     is raised; what fails one request is its answer.
     """
     window = Window(protocol)
-    outbox: SimpleQueue[Message | None] = SimpleQueue()
-    inbox: SimpleQueue[Message | grpc.RpcError | type[_End]] = SimpleQueue()
+    stream = _Stream(method)
 
     def take() -> tuple[Request, Answer | SemblanceError]:
-        try:
-            received = _next(inbox, window.patience())
-        except Empty:
-            raise window.overdue() from None
-        if isinstance(received, grpc.RpcError):
-            raise from_rpc_error(received, protocol.target) from received
-        if received is _End:
-            raise window.unanswered()
-        return window.receive(received)
+        nonlocal stream
+        while True:
+            try:
+                received = _next(stream.inbox, window.patience())
+            except Empty:
+                raise window.overdue() from None
+            if received is _End:
+                raise window.unanswered()
+            if not isinstance(received, grpc.RpcError):
+                return window.receive(received)
+            unanswered = window.again(received)
+            stream.close()
+            stream = _Stream(method, unanswered)
 
-    call = method(iter(outbox.get, None))
-    Thread(target=_forward, args=(call, inbox), name="semblance-answers", daemon=True).start()
     try:
         for request in requests:
             try:
@@ -144,18 +165,34 @@ def exchange(
                 continue
             while not window.admits(key):
                 yield take()
-            window.send(key, request)
-            outbox.put(message)
-            while window and not inbox.empty():
+            window.send(key, request, message)
+            stream.outbox.put(message)
+            while window and not stream.inbox.empty():
                 yield take()
-        outbox.put(None)
         while window:
+            stream.outbox.put(None)
             yield take()
+        stream.outbox.put(None)
         with suppress(Empty):
-            _next(inbox, CLOSING)
+            _next(stream.inbox, CLOSING)
     finally:
-        outbox.put(None)
-        call.cancel()
+        stream.close()
+
+
+class _Stream:
+    """A call with the thread that waits for its answers. In the outbox, None stands for the end."""
+
+    def __init__(self, method: Callable[[Iterator[Message]], Any], messages: Iterable[Message] = ()) -> None:
+        self.outbox: SimpleQueue[Message | None] = SimpleQueue()
+        self.inbox: SimpleQueue[Message | grpc.RpcError | type[_End]] = SimpleQueue()
+        for message in messages:
+            self.outbox.put(message)
+        self._call = method(iter(self.outbox.get, None))
+        Thread(target=_forward, args=(self._call, self.inbox), name="semblance-answers", daemon=True).start()
+
+    def close(self) -> None:
+        self.outbox.put(None)
+        self._call.cancel()
 
 
 def _next(inbox: SimpleQueue[Any], seconds: float) -> Any:
@@ -187,34 +224,37 @@ async def exchange_async(
 ) -> AsyncIterator[tuple[Request, Answer | SemblanceError]]:
     """`exchange` for asyncio."""
     window = Window(protocol)
-    outbox: asyncio.Queue[Message | None] = asyncio.Queue()
     source = requests if isinstance(requests, AsyncIterable) else _asynchronously(requests)
     upcoming = aiter(source)
-    call = method(_drain(outbox))
-    answers = aiter(call)
-
-    reading: asyncio.Future[Any] = asyncio.ensure_future(anext(answers, _End))
+    stream = _AsyncStream(method)
     pulling: asyncio.Future[Any] | None = asyncio.ensure_future(anext(upcoming, _End))
     held: tuple[Request, str, Message] | None = None
+    ended = False
     try:
         while pulling or held or window:
-            pending = {reading, pulling} if pulling else {reading}
+            pending = {stream.reading, pulling} if pulling else {stream.reading}
             done, _ = await asyncio.wait(
                 pending, timeout=window.patience() if window else None, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
                 raise window.overdue()
-            if reading in done:
-                with mapped(protocol.target):
-                    received = reading.result()
-                if received is _End:
-                    raise window.unanswered()
-                reading = asyncio.ensure_future(anext(answers, _End))
-                yield window.receive(received)
+            if stream.reading in done:
+                try:
+                    received = stream.reading.result()
+                except grpc.RpcError as error:
+                    unanswered = window.again(error)
+                    await stream.close()
+                    stream = _AsyncStream(method, [*unanswered, None] if ended else unanswered)
+                else:
+                    if received is _End:
+                        raise window.unanswered()
+                    stream.read()
+                    yield window.receive(received)
             if pulling in done and pulling:
                 request, pulling = pulling.result(), None
                 if request is _End:
-                    outbox.put_nowait(None)
+                    ended = True
+                    stream.outbox.put_nowait(None)
                     continue
                 try:
                     held = (request, *protocol.encode(request))
@@ -222,17 +262,38 @@ async def exchange_async(
                     yield request, error
                     pulling = asyncio.ensure_future(anext(upcoming, _End))
             if held and window.admits(held[1]):
-                window.send(held[1], held[0])
-                outbox.put_nowait(held[2])
+                window.send(held[1], held[0], held[2])
+                stream.outbox.put_nowait(held[2])
                 held = None
                 pulling = asyncio.ensure_future(anext(upcoming, _End))
-        await asyncio.wait({reading}, timeout=CLOSING)
+        await asyncio.wait({stream.reading}, timeout=CLOSING)
     finally:
-        call.cancel()
-        for task in (reading, pulling):
-            if task:
-                task.cancel()
-        await asyncio.gather(*(task for task in (reading, pulling) if task), return_exceptions=True)
+        if pulling:
+            pulling.cancel()
+            await asyncio.gather(pulling, return_exceptions=True)
+        await stream.close()
+
+
+class _AsyncStream:
+    """A call, and `reading` its next answer. In the outbox, None stands for the end."""
+
+    def __init__(
+        self, method: Callable[[AsyncIterator[Message]], Any], messages: Iterable[Message | None] = ()
+    ) -> None:
+        self.outbox: asyncio.Queue[Message | None] = asyncio.Queue()
+        for message in messages:
+            self.outbox.put_nowait(message)
+        self._call = method(_drain(self.outbox))
+        self._answers = aiter(self._call)
+        self.read()
+
+    def read(self) -> None:
+        self.reading: asyncio.Future[Any] = asyncio.ensure_future(anext(self._answers, _End))
+
+    async def close(self) -> None:
+        self._call.cancel()
+        self.reading.cancel()
+        await asyncio.gather(self.reading, return_exceptions=True)
 
 
 async def _drain(outbox: asyncio.Queue[Message | None]) -> AsyncIterator[Message]:

@@ -34,7 +34,7 @@ from semblance.orchestrator.grpc_edge.boundary import DeadlinePolicy
 from semblance.orchestrator.grpc_edge.callers import Callers
 from semblance.orchestrator.grpc_edge.catalog_service import CatalogService
 from semblance.orchestrator.grpc_edge.feedback_service import FeedbackService
-from semblance.orchestrator.grpc_edge.health import OVERALL, Health
+from semblance.orchestrator.grpc_edge.health import OVERALL, TRAFFIC, Health
 from semblance.orchestrator.grpc_edge.kserve.service import InferenceService
 from semblance.orchestrator.grpc_edge.release_service import ReleaseService
 from semblance.orchestrator.grpc_edge.requests import Requests
@@ -199,7 +199,7 @@ class Service:
         self._tracer = tracer(settings, self._name)
         requests = Requests(METHODS, self._statistics, self._tracer)
         streams = Streams(requests.of_stream)
-        self._health = Health((OVERALL, *SERVICES), streams)
+        self._health = Health((OVERALL, TRAFFIC, *SERVICES), streams)
         searcher = Searcher(
             pipeline,
             self._admission,
@@ -327,6 +327,7 @@ class Service:
         needs = self._needs
         serving = self._admission.traffic is not None
         searches = serving and needs.models.available and needs.vectors.available
+        self._health.say((TRAFFIC,), serving)
         self._health.say((OVERALL, SEARCH_SERVICE, INFERENCE_SERVICE), searches)
         self._health.say((CATALOG_SERVICE,), searches and needs.truth.available)
         self._health.say((FEEDBACK_SERVICE, RELEASE_SERVICE), serving and needs.truth.available)

@@ -96,10 +96,16 @@ class Catalog:
     async def image(self, image_id: str) -> bytes:
         return await self._images.read(image_id)
 
-    async def delete(self, item_id: str, release: Release, deadline: Deadline) -> None:
-        """Raises NotFound where there is no such item."""
+    async def delete(self, item_id: str, release: Release, deadline: Deadline, repeated: bool = False) -> None:
+        """Raises NotFound where there is no such item, unless this is `repeated`: the attempt before may have deleted
+        it, and have died before the index followed."""
         async with self._locks.hold(item_id):
-            revision = await self._metadata.remove(item_id, await self._revision(item_id, release))
+            revision = await self._revision(item_id, release)
+            try:
+                revision = await self._metadata.remove(item_id, revision)
+            except NotFound:
+                if not repeated:
+                    raise
             await self._index.delete(release, item_id, (), deadline.remaining())
             # Where somebody put the item meanwhile it stays unsettled, and is mended.
             await self._metadata.settle(release.collection, item_id, revision)

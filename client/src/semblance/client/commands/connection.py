@@ -35,7 +35,7 @@ _OPTIONS = (
         metavar="HOST:PORT",
         show_default=True,
         show_envvar=True,
-        help="Where the service is.",
+        help="Where the service is; several orchestrators as ipv4:ADDRESS:PORT,ADDRESS:PORT or dns:///NAME:PORT.",
     ),
     click.option("--tls", envvar="SEMBLANCE_TLS", is_flag=True, show_envvar=True, help="Speak TLS; --ca implies it."),
     click.option(

@@ -18,7 +18,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from semblance.client import _errors as errors
-from semblance.client._errors import DOMAIN, STATUS_DETAILS, RetryableError, SemblanceError
+from semblance.client._errors import DOMAIN, STATUS_DETAILS, NotFoundError, RetryableError, SemblanceError
 from semblance.client._translate import MAX_MESSAGE_BYTES
 from semblance.client.testing._catalogue import Catalogue, SeenObject
 from semblance.client.testing._feedback import FeedbackBook
@@ -32,6 +32,9 @@ from semblance.v1 import (
     search_pb2_grpc,
 )
 from semblance.v1.failure_pb2 import Failure
+
+PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
+"""The metadata of a call that gRPC itself makes again (gRFC A6)."""
 
 Method = Literal[
     "Search",
@@ -206,7 +209,13 @@ class _Catalog(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.DeleteRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.DeleteResponse:
         with _status(context):
-            self._fake._admit("Delete").delete(request.item_id)
+            catalogue = self._fake._admit("Delete")
+            try:
+                catalogue.delete(request.item_id)
+            except NotFoundError:
+                # The attempt before may have deleted it.
+                if not any(key == PREVIOUS_ATTEMPTS for key, _ in context.invocation_metadata()):
+                    raise
             return catalog_pb2.DeleteResponse()
 
     def Count(  # noqa: N802

@@ -26,6 +26,9 @@ from semblance.v1.catalog_pb2 import (
 from semblance.v1.catalog_pb2_grpc import CatalogServiceServicer
 from semblance.v1.item_pb2 import Item
 
+# The metadata of a call that gRPC makes again (gRFC A6).
+PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
+
 
 class CatalogService(CatalogServiceServicer):
     def __init__(
@@ -74,7 +77,7 @@ class CatalogService(CatalogServiceServicer):
         item_id = translate.item_id(request.item_id)
         deadline = self._deadlines.of_call(context)
         async with deadline.enforced(), self._admission.lookup.admit(caller(context), 0, deadline) as place:
-            await self._catalog.delete(item_id, place.release, deadline)
+            await self._catalog.delete(item_id, place.release, deadline, _is_repeated(context))
         return DeleteResponse()
 
     async def Count(self, request: CountRequest, context: Context) -> CountResponse:  # noqa: N802
@@ -99,3 +102,8 @@ class CatalogService(CatalogServiceServicer):
             outcome = await self._catalog.put(draft, place.release, deadline, place.leave_models)
         await self._schema.learn(draft.attributes)
         return outcome
+
+
+def _is_repeated(context: Context) -> bool:
+    """Whether gRPC itself makes the call again, by its caller's retry policy."""
+    return any(key == PREVIOUS_ATTEMPTS for key, _ in context.invocation_metadata() or ())

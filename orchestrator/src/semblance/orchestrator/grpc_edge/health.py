@@ -19,6 +19,9 @@ from semblance.orchestrator.grpc_edge.stream import Streams
 OVERALL = ""
 # Serves as long as the process answers.
 LIVENESS = "liveness"
+# Serves from when a release can be served with until the service is stopped, whatever is missing meanwhile: where
+# nobody else does better, calls say it best. Clients with several addresses ask for it.
+TRAFFIC = "traffic"
 
 
 class Health(HealthServicer):  # type: ignore[misc]
