@@ -131,7 +131,11 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture
 def postgresql_database(postgresql: str) -> str:
-    """The SQLAlchemy URL of an empty database."""
+    return empty_database(postgresql)
+
+
+def empty_database(postgresql: str) -> str:
+    """The SQLAlchemy URL of a new database of a running server."""
     name = f"t{uuid4().hex}"
     with psycopg.connect(f"{postgresql}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")

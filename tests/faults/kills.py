@@ -130,9 +130,9 @@ def run(folder: Path, postgresql: PostgreSql, kind: MilvusKind, seed: int, parts
     with service(folder, postgresql, kind) as running:
         by_name = {part.name: part for part in running.parts}
         try:
-            load, checker, stack = loop.run(_connected(running, seed))
+            load, checking, stack = loop.run(_connected(running, seed))
             for name in parts:
-                _kill(by_name[name], choose.uniform(EARLIEST, LATEST), load, checker, loop, result)
+                _kill(by_name[name], choose.uniform(EARLIEST, LATEST), load, checking, loop, result)
                 if result.lost:
                     break
             loop.run(stack.aclose())
@@ -145,29 +145,28 @@ def run(folder: Path, postgresql: PostgreSql, kind: MilvusKind, seed: int, parts
 
 async def _connected(running: Service, seed: int) -> tuple[Load, Checker, AsyncExitStack]:
     stack = AsyncExitStack()
-    client = await stack.enter_async_context(AsyncClient(running.address, timeout=CALL_TIMEOUT))
+    load = Load(await stack.enter_async_context(AsyncClient(running.address, timeout=CALL_TIMEOUT)), seed)
+    return load, checker(running, load, stack), stack
+
+
+def checker(running: Service, load: Load, stack: AsyncExitStack) -> Checker:
+    """On the service's own stores, until the stack is closed. Needs a running event loop."""
     database, images = Database(running.metadata_url), FileImageStore(running.image_store)
     index = MilvusIndex(running.milvus_uri)
     for store in (database, images, index):
         stack.push_async_callback(store.close)
-    load = Load(client, seed)
-    verification = Verification(SqlMetadataStore(database), images, index)
-    return load, Checker(load, verification, SqlRegistry(database)), stack
+    return Checker(load, Verification(SqlMetadataStore(database), images, index), SqlRegistry(database))
 
 
-def _kill(part: Part, after: float, load: Load, checker: Checker, loop: Loop, result: Result) -> None:
-    with _load_running(load, loop):
+def _kill(part: Part, after: float, load: Load, checking: Checker, loop: Loop, result: Result) -> None:
+    with load_running(load, loop):
         time.sleep(after)
         part.kill()
         killed = time.monotonic()
         part.start()
         back = time.monotonic()
         result.returns[part.name].append(round(back - killed, 2))
-    complaints = [""]
-    while complaints and time.monotonic() - back < PATIENCE:
-        complaints = loop.run(checker.complaints())
-        if complaints:
-            time.sleep(POLL)
+    complaints = until_right(checking, loop, back + PATIENCE)
     result.kills[part.name] += 1
     result.recoveries.append(time.monotonic() - back)
     print(f"kill {result.kills.total()}, of {part.name}: all right {result.recoveries[-1]:.1f} s after", flush=True)
@@ -177,8 +176,17 @@ def _kill(part: Part, after: float, load: Load, checker: Checker, loop: Loop, re
         )
 
 
+def until_right(checking: Checker, loop: Loop, limit: float) -> list[str]:
+    """What is still not right at a moment of the monotonic clock; returns as soon as all is."""
+    while True:
+        complaints = loop.run(checking.complaints())
+        if not complaints or time.monotonic() > limit:
+            return complaints
+        time.sleep(POLL)
+
+
 @contextmanager
-def _load_running(load: Load, loop: Loop) -> Iterator[None]:
+def load_running(load: Load, loop: Loop) -> Iterator[None]:
     running = load.running()
     loop.run(running.__aenter__())
     try:

@@ -3,21 +3,20 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
-import psycopg
 from pymilvus import MilvusClient, MilvusException
 
 from semblance.serving import milvus, orchestrator, ports, triton
 from semblance.serving.ports import LOOPBACK
 from semblance.serving.process import Process
 from tests.faults import models
-from tests.servers import PostgreSql
+from tests.servers import PostgreSql, empty_database
 
 MilvusKind = Literal["lite", "standalone"]
 # Of a killed process and its children to be gone, in seconds.
@@ -54,6 +53,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Service:
+    """Of several orchestrators or Tritons `address`, gRPC's name for all, and `triton` have each one's."""
+
     address: str
     metadata_url: str
     image_store: str
@@ -98,40 +99,64 @@ def _wait_for_all(client: MilvusClient, collection: str) -> None:
 @contextmanager
 def service(folder: Path, postgresql: PostgreSql, kind: MilvusKind) -> Iterator[Service]:
     """A running service on null models, with an empty catalogue."""
-    repository = folder / "model_repository"
-    models.publish(repository)
-    listen, vectors = (f"{LOOPBACK}:{port}" for port in ports.free(2))
-    http, grpc, metrics = ports.free(3)
-    database = f"t{uuid4().hex}"
-    metadata_url = f"{postgresql.url}/{database}".replace("postgresql://", "postgresql+psycopg://")
-    milvus_port = int(vectors.rpartition(":")[2])
+    [port] = ports.free(1)
     start_milvus: Callable[..., AbstractContextManager[Any]] = milvus.lite if kind == "lite" else milvus_standalone
-    parts = (
+    stores = (
         Part("database", postgresql.running),
-        Part("milvus", lambda: start_milvus(folder / "milvus", port=milvus_port)),
-        # The orchestrator has it load what it needs.
-        Part(
-            "triton",
-            lambda: triton.running(repository, folder / "triton", ports=triton.Ports(http, grpc, metrics), models=()),
-        ),
-        Part(
-            "orchestrator",
-            lambda: orchestrator.running(
-                folder / "orchestrator",
-                repository=repository,
-                triton=f"{LOOPBACK}:{grpc}",
-                milvus=f"http://{vectors}",
-                listen=listen,
-                settings={"SEMBLANCE_METADATA_URL": metadata_url},
-            ),
-        ),
+        Part("milvus", lambda: start_milvus(folder / "milvus", port=port)),
     )
     with ExitStack() as stack:
-        for part in parts:
-            part.start()
-            stack.callback(part.stop)
-            if part.name == "database":
-                with psycopg.connect(f"{postgresql.url}/postgres", autocommit=True) as connection:
-                    connection.execute(f"CREATE DATABASE {database}")
-        images = f"file://{(folder / 'orchestrator').absolute()}/images"
-        yield Service(listen, metadata_url, images, f"http://{vectors}", f"{LOOPBACK}:{grpc}", repository, parts)
+        _start(stores, stack)
+        metadata_url, vectors = empty_database(postgresql.url), f"http://{LOOPBACK}:{port}"
+        made = _made(folder, metadata_url, vectors, {"triton": LOOPBACK}, {"orchestrator": LOOPBACK})
+        _start(made.parts, stack)
+        yield replace(made, parts=(*stores, *made.parts))
+
+
+@contextmanager
+def pairs(folder: Path, metadata_url: str, milvus_uri: str) -> Iterator[Service]:
+    """Two orchestrators and two Tritons, each on a loopback address of its own, before stores that run already."""
+    tritons = {"triton-1": "127.0.0.2", "triton-2": "127.0.0.3"}
+    orchestrators = {"orchestrator-1": "127.0.0.4", "orchestrator-2": "127.0.0.5"}
+    with ExitStack() as stack:
+        made = _made(folder, metadata_url, milvus_uri, tritons, orchestrators)
+        _start(made.parts, stack)
+        yield made
+
+
+def _start(parts: Iterable[Part], stack: ExitStack) -> None:
+    for part in parts:
+        part.start()
+        stack.callback(part.stop)
+
+
+def _made(
+    folder: Path, metadata_url: str, milvus_uri: str, tritons: Mapping[str, str], orchestrators: Mapping[str, str]
+) -> Service:
+    """Tritons and orchestrators, by their names, on these hosts; nothing runs yet."""
+    repository = folder / "model_repository"
+    models.publish(repository)
+    images = f"file://{(folder / 'images').absolute()}"
+    inference, parts = [], []
+    for name, host in tritons.items():
+        at = triton.Ports.free()
+        inference.append(f"{host}:{at.grpc}")
+        # The orchestrator has it load what it needs.
+        start = partial(triton.running, repository, folder / name, host=host, ports=at, models=())
+        parts.append(Part(name, start))
+    listens = [
+        f"{host}:{port}" for host, port in zip(orchestrators.values(), ports.free(len(orchestrators)), strict=True)
+    ]
+    for name, listen in zip(orchestrators, listens, strict=True):
+        run = partial(
+            orchestrator.running,
+            folder / name,
+            repository=repository,
+            triton=",".join(inference),
+            milvus=milvus_uri,
+            listen=listen,
+            settings={"SEMBLANCE_METADATA_URL": metadata_url, "SEMBLANCE_IMAGE_STORE": images},
+        )
+        parts.append(Part(name, run))
+    address = listens[0] if len(listens) == 1 else f"ipv4:{','.join(listens)}"
+    return Service(address, metadata_url, images, milvus_uri, ",".join(inference), repository, tuple(parts))

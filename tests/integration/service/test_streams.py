@@ -93,7 +93,7 @@ async def test_what_is_too_slow_fails_alone(
     start: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client sends more at once than the service works on, whose time begins when they are read."""
-    monkeypatch.setattr("semblance.client._client.STREAM_GRACE", 2.0)
+    monkeypatch.setattr("semblance.client._channel.STREAM_GRACE", 2.0)
     caller = await start(ingest_in_flight=1)
     slow = [NewItem(str(number), [RED_PHOTO]) for number in range(4)]
     world.models.gate.clear()

@@ -71,7 +71,7 @@ def test_a_deletion_of_feedback_is_not_tried_again(fake: FakeSemblance, client: 
 
 
 def test_a_call_that_is_not_answered_ends_at_its_deadline(fake: FakeSemblance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semblance.client._client.STREAM_GRACE", 0.2)
+    monkeypatch.setattr("semblance.client._channel.STREAM_GRACE", 0.2)
     with Client(fake.target, timeout=0.3) as client, fake.hold():
         with pytest.raises(DeadlineExceededError, match=fake.target):
             client.count()

@@ -53,18 +53,19 @@ class Triton:
 
     process: Process
     ports: Ports
+    host: str = tcp.LOOPBACK
 
     @property
     def grpc(self) -> str:
-        return f"{tcp.LOOPBACK}:{self.ports.grpc}"
+        return f"{self.host}:{self.ports.grpc}"
 
     @property
     def http(self) -> str:
-        return f"{tcp.LOOPBACK}:{self.ports.http}"
+        return f"{self.host}:{self.ports.http}"
 
     @property
     def metrics(self) -> str:
-        return f"{tcp.LOOPBACK}:{self.ports.metrics}"
+        return f"{self.host}:{self.ports.metrics}"
 
     @property
     def pid(self) -> int:
@@ -95,6 +96,7 @@ def running(
     repository: Path,
     folder: Path,
     *,
+    host: str = tcp.LOOPBACK,
     ports: Ports | None = None,
     models: Sequence[str] | None = None,
     shared_memory_prefix: str | None = None,
@@ -105,6 +107,7 @@ def running(
 
     Args:
         folder: for its log and the links it needs.
+        host: the address that it listens on.
         ports: None takes free ones.
         shared_memory_prefix: begins the names of its shared memory; whoever restarts after a crash removes by it.
         traces: where its traces go, a URL of OTLP over HTTP; empty for none.
@@ -121,7 +124,7 @@ def running(
             "Triton",
             [
                 package(environment) / "tritonserver" / "bin" / "tritonserver",
-                *options(ports, prefix),
+                *options(host, ports, prefix),
                 *trace_options(traces),
             ],
             log=log or folder / "triton.log",
@@ -129,7 +132,7 @@ def running(
             folder=folder,
             grace=GRACE_SECONDS,
         ) as process:
-            triton = Triton(process, ports)
+            triton = Triton(process, ports, host)
             process.wait_until(lambda: is_ready(triton.grpc), READY_SECONDS)
             for name in model_names(repository) if models is None else models:
                 triton.load(name)
@@ -190,7 +193,7 @@ def variables(environment: Path) -> dict[str, str]:
     }
 
 
-def options(ports: Ports, shared_memory_prefix: str) -> list[str]:
+def options(host: str, ports: Ports, shared_memory_prefix: str) -> list[str]:
     stub = {
         "shm-region-prefix-name": shared_memory_prefix,
         "shm-default-byte-size": SHARED_MEMORY_BYTES,
@@ -203,11 +206,11 @@ def options(ports: Ports, shared_memory_prefix: str) -> list[str]:
         "--model-control-mode=explicit",
         # Configs are complete; completing them would start a stub more for each load.
         "--disable-auto-complete-config",
-        f"--http-address={tcp.LOOPBACK}",
+        f"--http-address={host}",
         f"--http-port={ports.http}",
-        f"--grpc-address={tcp.LOOPBACK}",
+        f"--grpc-address={host}",
         f"--grpc-port={ports.grpc}",
-        f"--metrics-address={tcp.LOOPBACK}",
+        f"--metrics-address={host}",
         f"--metrics-port={ports.metrics}",
         f"--exit-timeout-secs={DRAIN_SECONDS}",
         *(f"--backend-config=python,{name}={value}" for name, value in stub.items()),
