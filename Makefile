@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help evaluate loop setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs sizing lock secrets
+.PHONY: help evaluate loop setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-ray setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs sizing lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -36,6 +36,9 @@ setup-bench: setup  ## Build the environments that measure Semblance
 
 setup-alternatives:  ## Build the environments of what Semblance is measured beside (torch among them, 7 GB)
 	@$(BUILD) alternatives export
+
+setup-ray:  ## Build the environment whose `semblance` has Ray, for `--engine ray`
+	@$(BUILD) ray
 
 setup-observe: setup-bench setup-milvus
 	@$(BUILD) prometheus
@@ -128,7 +131,7 @@ observe: setup-observe  ## Drive load on this host under Prometheus; every query
 	@$(MEASURE)/python -m semblance.observability.observe
 
 test: setup-dev  ## Run all tests, against real Triton, Milvus, PostgreSQL
-	@$(BUILD) app triton milvus export perf_analyzer alternatives prometheus
+	@$(BUILD) app triton milvus export perf_analyzer alternatives ray prometheus
 	$(DEV)/python -m pytest --ignore tests/export --ignore tests/training
 	.venv/export/bin/python -m pytest tests/export --confcutdir tests/export
 	.venv/export/bin/python -m pytest tests/training --confcutdir tests/training

@@ -38,6 +38,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "bench": ("proto", "client", "orchestrator", "export", "serving", "benchmarks", "observability"),
     "dev": ("proto", "client", "orchestrator", "export", "serving", "benchmarks", "observability", "training"),
     "export": ("proto", "client", "orchestrator", "export", "serving", "training"),
+    "ray": ("proto", "client"),
     "triton": (),
     "milvus": (),
     "perf_analyzer": (),
@@ -206,7 +207,7 @@ def resolve_locks() -> None:
     here = ROOT / "environments"
     resolve = ("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes")
     for name in (*DISTRIBUTIONS, *CONTAINERS):
-        same = ("--constraint", "app.lock") if name in ("bench", "dev", "export", *CONTAINERS) else ()
+        same = ("--constraint", "app.lock") if name in ("bench", "dev", "export", "ray", *CONTAINERS) else ()
         override = ("--override", f"{name}.override") if (here / f"{name}.override").exists() else ()
         print(f"lock: {name}", flush=True)
         run(uv(), *resolve, "--no-header", *same, *override, "--output-file", f"{name}.lock", f"{name}.in", cwd=here)

@@ -115,9 +115,10 @@ def test_an_environment_belongs_to_the_bytes_of_its_lock(monkeypatch: pytest.Mon
     [
         ("orchestrator", ("proto", "client[cli]", "orchestrator[postgresql]")),
         ("publisher", ("proto", "client[cli]", "export")),
+        ("ray", ("proto", "client[cli]", "client[ray]")),
     ],
 )
-def test_a_containers_lock_has_what_its_distributions_declare(lock: str, distributions: tuple[str, ...]) -> None:
+def test_a_lock_has_what_its_distributions_declare(lock: str, distributions: tuple[str, ...]) -> None:
     """They are installed with `--no-deps` into what the lock names."""
     locked = set(re.findall(r"^([\w-]+)==", (ROOT / "environments" / f"{lock}.lock").read_text(), re.MULTILINE))
     for distribution in distributions:

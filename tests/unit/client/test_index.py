@@ -151,3 +151,20 @@ def test_interrupted_and_run_again_it_continues(fake: FakeSemblance, client: Cli
     assert created + unchanged == 30
     assert unchanged >= stored
     assert client.count().items == 30
+
+
+def test_workers_are_of_an_engine(fake: FakeSemblance, photos: Path) -> None:
+    command = ["index", "--target", fake.target, "--workers", "2", str(photos)]
+    result = CliRunner().invoke(semblance, command)
+    assert result.exit_code == 2
+    assert "--workers is of --engine ray" in result.stderr
+
+
+def test_without_ray_it_says_what_to_install(fake: FakeSemblance, photos: Path) -> None:
+    """As in this environment, which has none."""
+    result = CliRunner().invoke(semblance, ["index", "--target", fake.target, "--engine", "ray", str(photos)])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: --engine ray needs Ray Data, which is not installed here: pip install 'semblance-client[ray]'\n"
+    )
+    assert not fake.received

@@ -22,10 +22,26 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
-Connect = Callable[[], Client]
-"""Makes the client that the options describe."""
-
 TOKEN_VARIABLE = "SEMBLANCE_TOKEN"
+
+
+class Connect:
+    """Makes the client that the options describe; can be pickled, for other processes to make it too.
+
+    No dataclass: its text, and what libraries log of the fields of one, would tell the token.
+    """
+
+    def __init__(self, target: str, timeout: float | None, tls: Tls | None, token: str | None) -> None:
+        self._target, self._timeout, self._tls, self._token = target, timeout, tls, token
+
+    def __call__(self) -> Client:
+        try:
+            return Client(self._target, timeout=self._timeout, tls=self._tls, token=self._token)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        except OSError as error:
+            raise unreadable(error) from None
+
 
 _OPTIONS = (
     click.option(
@@ -80,20 +96,22 @@ def connection_options(function: Callable[..., None]) -> Callable[..., None]:
         timeout: float | None,
         **others: Any,
     ) -> None:
-        def connect() -> Client:
-            try:
-                spoken = Tls(ca, client_certificate, client_key) if tls or ca or client_certificate else None
-                return Client(target, timeout=timeout, tls=spoken, token=_token(token_file))
-            except ValueError as error:
-                raise click.UsageError(str(error)) from None
-            except OSError as error:
-                raise click.ClickException(f"can't read {error.filename}: {error.strerror}") from None
-
-        function(connect=connect, **others)
+        try:
+            spoken = Tls(ca, client_certificate, client_key) if tls or ca or client_certificate else None
+            token = _token(token_file)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        except OSError as error:
+            raise unreadable(error) from None
+        function(connect=Connect(target, timeout, spoken, token), **others)
 
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def unreadable(error: OSError) -> click.ClickException:
+    return click.ClickException(f"can't read {error.filename}: {error.strerror}")
 
 
 def _token(file: Path | None) -> str | None:

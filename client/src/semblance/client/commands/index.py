@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import click
 from rich.console import Console
@@ -14,23 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from semblance.client._client import Client
-from semblance.client._errors import InvalidImageError, RetryableError, SemblanceError
-from semblance.client._filters import Attribute
-from semblance.client._translate import image_bytes
-from semblance.client._types import NewItem, Outcome
+from semblance.client._errors import SemblanceError
+from semblance.client._types import Outcome
 from semblance.client.commands.connection import Connect, connection_options
 from semblance.client.commands.entry import Entry, Problem
+from semblance.client.commands.ray_engine import RayEngine, engine_options
 from semblance.client.commands.source import gather
-
-Stored = Mapping[str, tuple[tuple[str, ...], Mapping[str, Attribute]]]
-"""Image ids and attributes by item id."""
+from semblance.client.commands.upload import StoredItem, put_block, stored_items, upload
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@engine_options
 @connection_options
-def index(paths: tuple[str, ...], connect: Connect) -> None:
+def index(paths: tuple[str, ...], engine: RayEngine | None, connect: Connect) -> None:
     """Put images into the catalogue.
 
     PATH is a folder, a glob, an image, or a manifest. Of a folder or a glob, every JPEG, PNG and WebP file below it
@@ -42,6 +39,10 @@ def index(paths: tuple[str, ...], connect: Connect) -> None:
 
     What the service already has is not sent again: after an interruption, run the same command. Files that can't be
     indexed are listed at the end, and the exit status is then 1.
+
+    With --engine ray, workers read the files and send them, in blocks: on a cluster, every PATH must lead to the same
+    files under the same name on each of its hosts, and so must the files of --ca and --client-certificate. What a
+    killed worker was doing, another one does again.
     """
     entries, problems = gather(paths)
     if not entries:
@@ -53,8 +54,12 @@ def index(paths: tuple[str, ...], connect: Connect) -> None:
         with connect() as client, Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("", total=len(entries))
             run.advance = lambda: progress.advance(task)
-            upload(client, entries, run)
-    except (KeyboardInterrupt, SemblanceError):
+            stored = stored_items(client)
+            if engine:
+                distribute(engine, connect, entries, stored, run)
+            else:
+                upload(client, entries, stored, run.settle)
+    except (KeyboardInterrupt, SemblanceError, click.ClickException):
         click.echo(f"stopped early: {run.summary()}; run the same command again to go on")
         raise
     finally:
@@ -74,12 +79,11 @@ class Run:
     advance: Callable[[], None] = lambda: None
     _started: float = field(default_factory=time.monotonic)
 
-    def succeed(self, outcome: Outcome) -> None:
-        self.outcomes[outcome] += 1
-        self.advance()
-
-    def fail(self, entry: Entry, error: SemblanceError) -> None:
-        self.problems.append(Problem(entry.where, str(error)))
+    def settle(self, entry: Entry, outcome: Outcome | SemblanceError) -> None:
+        if isinstance(outcome, Outcome):
+            self.outcomes[outcome] += 1
+        else:
+            self.problems.append(Problem(entry.where, str(outcome)))
         self.advance()
 
     def summary(self) -> str:
@@ -89,51 +93,17 @@ class Run:
         return f"{counts}, {len(self.problems)} failed in {seconds:.1f} s ({rate:.1f} items/s)"
 
 
-def upload(client: Client, entries: Sequence[Entry], run: Run) -> None:
-    """Puts what the service does not have yet. What it refuses for the moment is tried again after the delay that it
-    names, as long as others get through."""
-    stored = stored_items(client)
-    waiting = entries
-    while waiting:
-        refused: list[tuple[Entry, RetryableError]] = []
-        sent: dict[NewItem, Entry] = {}
-        before = run.outcomes.total()
-        for item, outcome in client.put(changed_items(waiting, stored, sent, run)):
-            entry = sent.pop(item)
-            if isinstance(outcome, RetryableError):
-                refused.append((entry, outcome))
-            elif isinstance(outcome, SemblanceError):
-                run.fail(entry, outcome)
-            else:
-                run.succeed(outcome)
-        if refused and run.outcomes.total() == before:
-            for entry, error in refused:
-                run.fail(entry, error)
-            return
-        waiting = [entry for entry, _ in refused]
-        time.sleep(max((error.retry_delay or 1.0 for _, error in refused), default=0.0))
-
-
-def stored_items(client: Client) -> Stored:
-    """What the service has. Listing an item takes about a thirtieth of putting it again with an image of 20 KB."""
-    return {item.item_id: (tuple(image.image_id for image in item.images), item.attributes) for item in client.list()}
-
-
-def changed_items(entries: Sequence[Entry], stored: Stored, sent: dict[NewItem, Entry], run: Run) -> Iterator[NewItem]:
-    """The entries that differ from what is stored, read as they are needed, and noted in `sent`."""
-    for entry in entries:
-        try:
-            images = [image_bytes(path) for path in entry.images]
-        except InvalidImageError as error:
-            run.fail(entry, error)
-            continue
-        image_ids = tuple(dict.fromkeys(hashlib.sha256(image).hexdigest() for image in images))
-        if stored.get(entry.item_id) == (image_ids, entry.attributes):
-            run.succeed(Outcome.UNCHANGED)
-            continue
-        item = NewItem(entry.item_id, images, entry.attributes)
-        sent[item] = entry
-        yield item
+def distribute(
+    engine: RayEngine, connect: Connect, entries: Sequence[Entry], stored: Mapping[str, StoredItem], run: Run
+) -> None:
+    """Has workers put the entries, whose paths need not be relative to where they work."""
+    tasks = [
+        (replace(entry, images=tuple(path.absolute() for path in entry.images)), stored.get(entry.item_id))
+        for entry in entries
+    ]
+    with engine.started() as job:
+        for (entry, _), outcome in job.map(partial(put_block, connect), tasks, lambda task: task[0].where):
+            run.settle(entry, outcome)
 
 
 class RateColumn(ProgressColumn):
