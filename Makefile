@@ -17,7 +17,7 @@ PERF_DATA := benchmarks/out/perf_analyzer/scenes.json
 ARGS ?= -m search -i grpc -u 127.0.0.1:50051 --input-data $(PERF_DATA) --measurement-mode count_windows
 
 .DEFAULT_GOAL := help
-.PHONY: help evaluate loop setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-ray setup-dev demo up down status bench bench-overload bench-swap bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs sizing lock secrets
+.PHONY: help evaluate loop setup setup-export setup-milvus setup-bench setup-alternatives setup-observe setup-ray setup-dev demo up down status bench bench-overload bench-swap bench-ray bench-report bench-precision perf-analyzer observe test test-faults test-quick test-fuzz test-soak check check-docs format proto configs dashboards references docs sizing lock secrets
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 28
@@ -100,6 +100,7 @@ WITH_FASTEST := efficiency alternatives scale overload swap chain-fastest
 bench: $(if $(filter $(WITH_FASTEST),$(or $(BENCH),$(WITH_FASTEST))),$(FASTEST)/detector $(FASTEST)/embedder)
 bench: $(if $(filter swap,$(or $(BENCH),swap)),$(NEXT)/detector $(NEXT)/embedder)
 bench: $(if $(filter alternatives,$(or $(BENCH),alternatives)),setup-alternatives)
+bench: $(if $(filter ray,$(or $(BENCH),ray)),setup-ray)
 bench: setup-bench setup-milvus  ## Measure the figures and scenarios (BENCH="efficiency chain" to choose)
 	@$(MEASURE)/semblance bench run $(BENCH)
 
@@ -108,6 +109,10 @@ bench-overload:  ## Measure what is answered, and how soon, at 1, 2, 3 and 5 tim
 
 bench-swap:  ## Replace the embedder and the detector under load; count what failed, and what mixed two releases
 	@$(MAKE) bench BENCH=swap
+
+bench-ray:  ## Index and re-index by Ray jobs that lose a worker, and measure them beside plain puts; fails where anything is doubled or missing
+	@$(MAKE) bench BENCH=ray
+	@$(MEASURE)/python -m semblance.benchmarks.ray_jobs benchmarks/out/ray.json
 
 bench-report: setup-bench  ## Draw the plots and write benchmarks/REPORT.md from what was measured
 	@$(MEASURE)/semblance bench report

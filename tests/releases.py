@@ -242,12 +242,12 @@ async def served(
 
 
 @contextmanager
-def served_in_a_thread(releases: Releases) -> Iterator[str]:
+def served_in_a_thread(releases: Releases, builds: Builds | None = None) -> Iterator[str]:
     """The same, for tests that have no event loop of their own."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    service = served(releases)
+    service = served(releases, builds=builds)
     target = asyncio.run_coroutine_threadsafe(service.__aenter__(), loop).result()
     try:
         yield target

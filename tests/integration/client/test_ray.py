@@ -1,7 +1,11 @@
-"""`semblance index --engine ray` on a real Ray with two workers, against a fake service that passes the contract."""
+"""`semblance index` and `release create` with `--engine ray`, on a real Ray with two workers.
+
+They talk to fakes: a catalogue that passes the contract, and what is behind `ReleaseService`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -20,6 +24,11 @@ from semblance.benchmarks import ray_cluster
 from semblance.benchmarks.ray_cluster import RayCluster
 from semblance.client import Client, NewItem
 from semblance.client.testing import FakeSemblance
+from semblance.orchestrator.errors import ContractMismatch
+from semblance.orchestrator.item import IdPage
+from semblance.orchestrator.release import Registered
+from semblance.orchestrator.releases import Progress, Wanted
+from tests.releases import FakeBuilds, FakeReleases, served_in_a_thread
 
 PHOTOS = 40
 LIMIT = 240.0
@@ -56,7 +65,12 @@ def picture(number: int) -> bytes:
 def begun(
     program: Path, fake: FakeSemblance, *arguments: str | Path, environment: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.Popen[str]:
-    command = [program, "index", "--target", fake.target, "--engine", "ray", *arguments]
+    return called([program, "index", "--target", fake.target, "--engine", "ray", *arguments], environment, cwd)
+
+
+def called(
+    command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         list(map(str, command)),
         env={**environment, "COLUMNS": "200", "SEMBLANCE_TOKEN": TOKEN},
@@ -191,3 +205,54 @@ def test_without_an_address_it_starts_ray_here_and_leaves_none_behind(fake: Fake
     assert f"{PHOTOS - 1} created, 0 replaced, 1 unchanged, 1 failed" in stdout
     assert "photos/text.png" in stdout
     assert fake.received["Put"] == sent + PHOTOS
+
+
+class Lacking(FakeBuilds):
+    """What is built is not lacking any more. All but the first item, which shows that the release takes any, wait for
+    `gate`, and `lost` can't be built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items = [f"item-{number:02}" for number in range(PHOTOS)]
+        self.lost = "item-07"
+        self.gate = threading.Event()
+
+    async def pending(self, release_id: str, page_size: int, page_token: str) -> IdPage:
+        built = {item_id for _, item_id in self.built}
+        self.lacking = [item_id for item_id in self.items if item_id not in built]
+        return await super().pending(release_id, page_size, page_token)
+
+    async def build(self, release_id: str, item_id: str) -> None:
+        if item_id != self.items[0]:
+            await asyncio.to_thread(self.gate.wait, LIMIT)
+        if item_id == self.lost:
+            raise ContractMismatch("its photo is lost")
+        await super().build(release_id, item_id)
+
+
+class ReadyWhenBuilt(FakeReleases):
+    def __init__(self, builds: Lacking) -> None:
+        super().__init__()
+        self.steps, self.builds = 10**9, builds
+
+    async def get(self, release_id: str) -> tuple[Registered, Progress]:
+        if len({item_id for _, item_id in self.builds.built}) >= PHOTOS - 1:
+            self._left[release_id] = 0
+        return await super().get(release_id)
+
+
+def test_a_release_is_built_though_a_worker_is_killed(cluster: RayCluster) -> None:
+    builds = Lacking()
+    releases = ReadyWhenBuilt(builds)
+    with served_in_a_thread(releases, builds) as target:
+        command = ["release", "create", "big", "--embedder", "2", "--target", target]
+        process = called([cluster.program, *command, "--engine", "ray", "--workers", "2"], cluster.environment)
+        until(lambda: len(cluster.busy()) == 2 and builds.waiting >= 0 and bool(builds.built))
+        cluster.busy()[0].kill()
+        builds.gate.set()
+        status, stdout, stderr = ended(process)
+    assert status == 0, stderr
+    assert stdout.splitlines()[-1] == "big is ready"
+    assert {item_id for _, item_id in builds.built} == {*builds.items} - {builds.lost}
+    assert f"{builds.lost}: its photo is lost" in stderr
+    assert releases.asked[0] == Wanted("big", embedder=2, outside=True)

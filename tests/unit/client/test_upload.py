@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from semblance.client import Client, InvalidImageError, NewItem, Outcome, OverloadedError, UnavailableError
+from semblance.client.commands import block as blocks
 from semblance.client.commands import upload
 from semblance.client.commands.connection import Connect
 from semblance.client.commands.entry import Entry
@@ -35,7 +36,8 @@ def block(tmp_path: Path, picture: Picture) -> Block:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were slept, which take no time."""
     slept: list[float] = []
-    monkeypatch.setattr(upload, "time", SimpleNamespace(sleep=slept.append))
+    for module in (blocks, upload):
+        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=slept.append))
     return slept
 
 
@@ -59,14 +61,14 @@ def test_a_service_that_refuses_all_of_a_block_for_a_while_is_outlasted(
 ) -> None:
     fake.fail(OverloadedError("busy", 0.5), times=2 * PHOTOS, method="Put")
     assert put_block(connect(fake), block) == [Outcome.CREATED] * PHOTOS
-    assert [pause for pause in pauses if pause in upload.PAUSES] == list(upload.PAUSES[:2])
+    assert [pause for pause in pauses if pause in blocks.PAUSES] == list(blocks.PAUSES[:2])
 
 
 def test_a_service_that_refuses_for_longer_is_given_up(fake: FakeSemblance, block: Block, pauses: list[float]) -> None:
     fake.fail(OverloadedError("busy", 0.5), times=1000, method="Put")
     outcomes = put_block(connect(fake), block)
     assert all(isinstance(outcome, OverloadedError) for outcome in outcomes)
-    assert [pause for pause in pauses if pause in upload.PAUSES] == list(upload.PAUSES)
+    assert [pause for pause in pauses if pause in blocks.PAUSES] == list(blocks.PAUSES)
 
 
 def test_a_service_that_is_away_for_longer_ends_it(block: Block, pauses: list[float]) -> None:
@@ -74,7 +76,7 @@ def test_a_service_that_is_away_for_longer_ends_it(block: Block, pauses: list[fl
         pass
     with pytest.raises(UnavailableError, match="cannot reach"):
         put_block(connect(fake), block)
-    assert pauses == list(upload.PAUSES)
+    assert pauses == list(blocks.PAUSES)
 
 
 def test_a_stream_that_breaks_is_taken_up_again(block: Block, pauses: list[float]) -> None:
@@ -83,7 +85,7 @@ def test_a_stream_that_breaks_is_taken_up_again(block: Block, pauses: list[float
     with FakeSemblance() as back:
         targets = iter([gone, gone, back])
         assert put_block(lambda: Client(next(targets).target), block) == [Outcome.CREATED] * PHOTOS
-    assert [pause for pause in pauses if pause] == list(upload.PAUSES[:2])
+    assert [pause for pause in pauses if pause] == list(blocks.PAUSES[:2])
 
 
 def test_a_connection_reaches_a_worker_with_its_token_and_tells_it_to_nobody() -> None:

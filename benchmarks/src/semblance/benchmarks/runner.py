@@ -16,6 +16,7 @@ from semblance.benchmarks import (
     latency,
     overhead,
     overload,
+    ray_jobs,
     scale,
     scenarios,
     swap,
@@ -38,6 +39,7 @@ FIGURES: dict[str, Callable[[Experiment, str], Figure]] = {
         scale,
         overload,
         swap,
+        ray_jobs,
     )
 }
 

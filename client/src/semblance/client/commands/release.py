@@ -5,21 +5,27 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import wraps
+from itertools import islice
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from semblance.client._client import Client
-from semblance.client._errors import DeadlineExceededError, RetryableError
+from semblance.client._errors import DeadlineExceededError, RetryableError, SemblanceError
 from semblance.client._release_types import NewRelease, Release, ReleaseState, Switch
 from semblance.client._types import Metric
+from semblance.client.commands import build
 from semblance.client.commands import release_tables as tables
 from semblance.client.commands.connection import Connect, connection_options, json_option, to_json
+from semblance.client.commands.ray_engine import RayEngine, engine_options
 
 POLL_SECONDS = 0.5
+# Of items that failed.
+SHOWN_FAILURES = 20
 
 _REQUIREMENT = re.compile(r"[^\s<>=]+\s*(<|>)=?\s*[+-]?\d+(\.\d+)?")
 _PERCENT = click.FloatRange(0, 100)
@@ -126,22 +132,30 @@ def plan(new: NewRelease, as_json: bool, connect: Connect) -> None:
 
 @release.command()
 @new_release_options
+@engine_options
 @click.option("--no-wait", is_flag=True, help="Return at once; the service goes on building.")
 @json_option
 @connection_options
-def create(new: NewRelease, no_wait: bool, as_json: bool, connect: Connect) -> None:
+def create(new: NewRelease, engine: RayEngine | None, no_wait: bool, as_json: bool, connect: Connect) -> None:
     """Build a release, and wait until it is ready.
 
     What no option names is as the active release has it; ID is the next of r1, r2, … unless it is given. The service
     builds; Ctrl-C ends only the waiting.
+
+    With --engine ray, workers have all orchestrators build it at once, where otherwise one does. The same command with
+    the ID goes on with a build that was interrupted; left alone, the service goes on by itself.
     """
+    if engine and no_wait:
+        raise click.UsageError("--no-wait leaves it to the service, which --engine ray does not")
     with connect() as client:
-        built = client.releases.create(new)
+        built = build.created(client, replace(new, engine="outside")) if engine else client.releases.create(new)
         if not as_json:
             click.echo(
                 f"building {built.release_id}: {tables.model(built.detector)}, {tables.model(built.embedder)}, "
                 f"{built.dimension} numbers, collection {built.collection}"
             )
+        if engine:
+            distribute(engine, connect, client, built.release_id)
         if not no_wait:
             built = watched(client, built.release_id)
     if as_json:
@@ -150,6 +164,28 @@ def create(new: NewRelease, no_wait: bool, as_json: bool, connect: Connect) -> N
         click.echo(f"{built.release_id} is {built.state}")
     if built.state is ReleaseState.RETIRED:
         raise SystemExit(1)
+
+
+def distribute(engine: RayEngine, connect: Connect, client: Client, release_id: str) -> None:
+    """Has Ray build it, shows how far it is, and says what failed, which is left to the service to try again."""
+    console = Console(stderr=True)
+    columns = (TextColumn("building"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console) as bar:
+            progress = client.releases.get(release_id).progress
+            task = bar.add_task(
+                "", total=progress.items if progress else None, completed=progress.settled if progress else 0
+            )
+            running = build.Build(release_id, lambda: bar.advance(task))
+            build.distribute(engine, connect, client, running)
+    except (KeyboardInterrupt, SemblanceError, click.ClickException):
+        again = f"semblance release create {release_id} --engine ray"
+        click.echo(f"stopped early; to go on: {again}; left alone, the service goes on by itself", err=True)
+        raise
+    for item_id, error in islice(running.failures.items(), SHOWN_FAILURES):
+        console.print(f"{item_id}: {error}", markup=False, highlight=False)
+    if len(running.failures) > SHOWN_FAILURES:
+        console.print(f"and {len(running.failures) - SHOWN_FAILURES} more failed")
 
 
 def watched(client: Client, release_id: str) -> Release:

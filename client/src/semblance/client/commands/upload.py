@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from semblance.client._client import Client
-from semblance.client._errors import DeadlineExceededError, InvalidImageError, RetryableError, SemblanceError
+from semblance.client._errors import InvalidImageError, RetryableError, SemblanceError
 from semblance.client._filters import Attribute
 from semblance.client._translate import image_bytes
 from semblance.client._types import NewItem, Outcome
+from semblance.client.commands.block import answers
 from semblance.client.commands.entry import Entry
 
 StoredItem = tuple[tuple[str, ...], Mapping[str, Attribute]]
@@ -18,9 +19,6 @@ StoredItem = tuple[tuple[str, ...], Mapping[str, Attribute]]
 
 Settle = Callable[[Entry, Outcome | SemblanceError], None]
 """Takes what has come of an entry."""
-
-PAUSES = (1.0, 5.0, 25.0)
-"""Seconds before a block is tried again whose stream broke: an orchestrator that restarts is back within them."""
 
 
 def upload(client: Client, entries: Sequence[Entry], stored: Mapping[str, StoredItem], settle: Settle) -> None:
@@ -80,30 +78,14 @@ def changed_items(
 def put_block(
     connect: Callable[[], Client], block: Sequence[tuple[Entry, StoredItem | None]]
 ) -> list[Outcome | SemblanceError]:
-    """What has come of each entry, put over one stream; beside each is what the service had of it.
-
-    Where the stream breaks, or the service refuses everything for the moment, the rest is tried again after `PAUSES`:
-    a job of hours outlasts a service that is away for a while.
-
-    Raises SemblanceError where the service can't be put into at all.
-    """
-    entries = [entry for entry, _ in block]
+    """In a worker: what has come of each entry; beside each is what the service had of it."""
+    entries = {entry.item_id: entry for entry, _ in block}
     stored = {entry.item_id: item for entry, item in block if item is not None}
-    outcomes: dict[str, Outcome | SemblanceError] = {}
 
-    def settle(entry: Entry, outcome: Outcome | SemblanceError) -> None:
-        outcomes[entry.item_id] = outcome
+    def send(client: Client, waiting: Sequence[str], found: dict[str, Outcome | SemblanceError]) -> None:
+        def settle(entry: Entry, outcome: Outcome | SemblanceError) -> None:
+            found[entry.item_id] = outcome
 
-    waiting = entries
-    for pause in (*PAUSES, None):
-        try:
-            with connect() as client:
-                upload(client, waiting, stored, settle)
-        except (RetryableError, DeadlineExceededError):
-            if pause is None:
-                raise
-        waiting = [entry for entry in waiting if isinstance(outcomes.get(entry.item_id), RetryableError | None)]
-        if not waiting or pause is None:
-            break
-        time.sleep(pause)
-    return [outcomes[entry.item_id] for entry in entries]
+        upload(client, [entries[item_id] for item_id in waiting], stored, settle)
+
+    return answers(connect, list(entries), send)
