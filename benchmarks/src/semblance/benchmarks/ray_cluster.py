@@ -20,6 +20,9 @@ from semblance.serving.process import running, sibling_environment
 READY_SECONDS = 240.0
 ATTEMPTS = 4
 
+# Ray gives way to all other processes, which is the service here, and would be nobody on a cluster's own hosts.
+AS_ON_OWN_HOSTS = {"RAY_worker_niceness": "0"}
+
 # Says where it is when it runs, and runs until it is terminated.
 PROGRAM = f"""
 import logging, pathlib, signal, sys
@@ -78,7 +81,7 @@ def folder() -> Iterator[tuple[Path, dict[str, str]]]:
     home = Path(tempfile.mkdtemp(prefix="ray-"))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     try:
-        yield home, {**inherited, "RAY_TMPDIR": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
+        yield home, {**inherited, "RAY_TMPDIR": str(home), "RAY_USAGE_STATS_ENABLED": "0", **AS_ON_OWN_HOSTS}
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
