@@ -18,10 +18,7 @@ from semblance.client._errors import (
 )
 from semblance.client._release_types import NewRelease, Release, ReleaseState
 from semblance.client.commands.block import answers
-from semblance.client.commands.ray_engine import RayEngine, RayJob
-
-PAGE = 100_000
-"""Ids held at a time: some ten megabytes, and many blocks for each worker."""
+from semblance.client.commands.ray_engine import RayEngine
 
 RETRY_SECONDS = 1.0
 """Before the service is asked again, where it names no time."""
@@ -82,17 +79,11 @@ def distribute(engine: RayEngine, connect: Callable[[], Client], client: Client,
         while settled and not build.over:
             settled = False
             pending = client.releases.pending(build.release_id)
-            while not build.over and (page := list(islice(pending, PAGE))):
-                settled |= build_page(job, connect, page, build)
-
-
-def build_page(job: RayJob, connect: Callable[[], Client], page: Sequence[str], build: Build) -> bool:
-    """Whether any of the items was built."""
-    settled = False
-    for item_id, error in job.map(partial(build_block, connect, build.release_id), page, str):
-        build.settle(item_id, error)
-        settled |= error is None
-    return settled
+            for item_id, error in job.map(partial(build_block, connect, build.release_id), pending, str):
+                build.settle(item_id, error)
+                settled |= error is None
+                if build.over:
+                    break
 
 
 def prepare(client: Client, build: Build) -> None:

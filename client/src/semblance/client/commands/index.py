@@ -97,10 +97,10 @@ def distribute(
     engine: RayEngine, connect: Connect, entries: Sequence[Entry], stored: Mapping[str, StoredItem], run: Run
 ) -> None:
     """Has workers put the entries, whose paths need not be relative to where they work."""
-    tasks = [
+    tasks = (
         (replace(entry, images=tuple(path.absolute() for path in entry.images)), stored.get(entry.item_id))
         for entry in entries
-    ]
+    )
     with engine.started() as job:
         for (entry, _), outcome in job.map(partial(put_block, connect), tasks, lambda task: task[0].where):
             run.settle(entry, outcome)

@@ -8,11 +8,12 @@ import os
 import pickle
 import secrets
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import wraps
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any, TypeVar
 
 import click
@@ -26,6 +27,9 @@ BLOCK = 256
 """Tasks in a block at most: a stream's beginning and end, where fewer are in flight, cost little, and a worker that is
 killed has little to do again."""
 
+PAGE = 100_000
+"""Tasks that are given to Ray at a time, so that it holds no more of them; between pages workers wait for seconds."""
+
 BLOCKS_EACH = 4
 """Blocks for each worker at least: none is idle for long while another one does the last."""
 
@@ -34,7 +38,7 @@ RETRIES = 3
 which a file that kills whatever reads it would make use of."""
 
 LOST_BLOCKS = 8
-"""Blocks that may be lost so before the job ends: more are no matter of some files."""
+"""Blocks of a page that may be lost so before the job ends: more are no matter of some files."""
 
 _ENDED = -1
 """In place of a task's position: the error that ends the job."""
@@ -84,10 +88,11 @@ class RayJob:
     def map(
         self,
         work: Callable[[Sequence[Task]], Sequence[Result]],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         name: Callable[[Task], str],
     ) -> Iterator[tuple[Task, Result | WorkerLostError]]:
-        """Has workers do the tasks in blocks, and yields each with its result, as blocks end.
+        """Has workers do the tasks in blocks, and yields each with its result, as blocks end. `tasks` are taken as they
+        are needed.
 
         A block whose worker dies, with its host or alone, is done again by another one, up to `RETRIES` times; `work`
         must bear that. What a block of several is lost for is found by doing its tasks one by one: one that no worker
@@ -101,6 +106,16 @@ class RayJob:
             Exception: what `work` raised, which ends the job.
             click.ClickException: more than `LOST_BLOCKS` blocks were lost, or Ray itself failed.
         """
+        upcoming = iter(tasks)
+        while page := list(islice(upcoming, PAGE)):
+            yield from self._page(work, page, name)
+
+    def _page(
+        self,
+        work: Callable[[Sequence[Task]], Sequence[Result]],
+        tasks: Sequence[Task],
+        name: Callable[[Task], str],
+    ) -> Iterator[tuple[Task, Result | WorkerLostError]]:
         import ray
 
         waiting = dict(enumerate(tasks))
