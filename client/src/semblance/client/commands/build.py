@@ -30,10 +30,10 @@ class Build:
 
     release_id: str
     advance: Callable[[], None]
-    failures: dict[str, SemblanceError] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
     over: bool = False
 
-    def settle(self, item_id: str, error: SemblanceError | None) -> None:
+    def settle(self, item_id: str, error: Exception | None) -> None:
         if isinstance(error, WrongStateError):
             # Somebody else has ended it: the keeper, with the last item, or who retires it.
             self.over = True

@@ -79,7 +79,7 @@ class Run:
     advance: Callable[[], None] = lambda: None
     _started: float = field(default_factory=time.monotonic)
 
-    def settle(self, entry: Entry, outcome: Outcome | SemblanceError) -> None:
+    def settle(self, entry: Entry, outcome: Outcome | Exception) -> None:
         if isinstance(outcome, Outcome):
             self.outcomes[outcome] += 1
         else:

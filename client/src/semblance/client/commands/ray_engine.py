@@ -18,8 +18,6 @@ from typing import Any, TypeVar
 
 import click
 
-from semblance.client._errors import SemblanceError
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -44,7 +42,7 @@ _ENDED = -1
 """In place of a task's position: the error that ends the job."""
 
 
-class WorkerLostError(SemblanceError):
+class WorkerLostError(Exception):
     """No worker survived a task."""
 
 
