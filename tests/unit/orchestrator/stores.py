@@ -41,8 +41,12 @@ class Stores:
         self.images = MemoryImageStore()
         self.index = MemoryVectorIndex()
         self.threads = Threads(1)
+        self.catalog = self.process()
+
+    def process(self) -> Catalog:
+        """The catalogue as one process more keeps it."""
         pipeline = Pipeline(self.models, self.index, self.threads, ImageLimits(10**6, 10**6))
-        self.catalog = Catalog(pipeline, self.metadata, self.images, self.index)
+        return Catalog(pipeline, self.metadata, self.images, self.index)
 
     async def open(self) -> None:
         """`RELEASE` is active, and its collection empty."""

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +185,33 @@ async def test_a_removal_that_is_repeated_ends_what_the_first_one_began(stores: 
     assert stores.indexed() == []
     assert not stores.unsettled()
     await stores.catalog.delete("nonesuch", RELEASE, Deadline.after(10), repeated=True)
+
+
+async def test_a_removal_that_is_repeated_when_it_was_done_takes_nothing_of_a_put_after_it(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is killed when it would have deleted rows: nobody would mend that."""
+    await stores.put("a", RED)
+    await stores.delete("a")
+    other, remove, delete = stores.process(), stores.metadata.remove, stores.index.delete
+
+    async def before_their_put(item_id: str, after: int | None = None) -> int:
+        try:
+            return await remove(item_id, after)
+        finally:
+            await other.put(ItemDraft("a", {}, (GREEN,)), RELEASE, Deadline.after(10))
+            monkeypatch.setattr(stores.index, "delete", and_no_more)
+
+    async def and_no_more(*arguments: Any) -> None:
+        await delete(*arguments)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(stores.metadata, "remove", before_their_put)
+    with suppress(asyncio.CancelledError):
+        await stores.catalog.delete("a", RELEASE, Deadline.after(10), repeated=True)
+    assert not stores.unsettled()
+    assert stores.indexed() == stores.true()
+    assert len(stores.indexed()) == 1
 
 
 async def test_two_puts_of_one_item_come_one_after_the_other(stores: Stores) -> None:

@@ -71,7 +71,8 @@ class Catalog:
         either case.
         """
         async with self._locks.hold(draft.item_id):
-            return await self._put(draft, await self._revision(draft.item_id, release), release, deadline, described)
+            revision, _ = await self._newest(draft.item_id, release)
+            return await self._put(draft, revision, release, deadline, described)
 
     async def add_image(self, item_id: str, data: bytes, release: Release, deadline: Deadline) -> Outcome:
         """Puts an item again with one more image behind those it has, unless it is among them.
@@ -81,7 +82,7 @@ class Catalog:
         """
         async with self._locks.hold(item_id):
             # Before the item is read: who changes it from then on is not overwritten.
-            revision = await self._revision(item_id, release)
+            revision, _ = await self._newest(item_id, release)
             item = await self.get(item_id, release)
             files = await self._files_with(item, data)
             draft = ItemDraft(item_id, item.attributes, files)
@@ -100,12 +101,16 @@ class Catalog:
         """Raises NotFound where there is no such item, unless this is `repeated`: the attempt before may have deleted
         it, and have died before the index followed."""
         async with self._locks.hold(item_id):
-            revision = await self._revision(item_id, release)
+            revision, settled = await self._newest(item_id, release)
             try:
                 revision = await self._metadata.remove(item_id, revision)
             except NotFound:
                 if not repeated:
                     raise
+                if settled:
+                    # Nothing is left to do, and the rows of who puts the item now would be mended by nobody. A put on
+                    # top of what is unsettled is disputed, and mended later.
+                    return
             await self._index.delete(release, item_id, (), deadline.remaining())
             # Where somebody put the item meanwhile it stays unsettled, and is mended.
             await self._metadata.settle(release.collection, item_id, revision)
@@ -185,10 +190,9 @@ class Catalog:
         await self._index_item(typed, descriptions, written.revision, release, deadline)
         return Outcome.CREATED if known is None else Outcome.REPLACED
 
-    async def _revision(self, item_id: str, release: Release) -> int:
-        """The newest, 0 of an item that never was."""
-        revision, _ = (await self._metadata.revisions(release.collection, [item_id])).get(item_id, (0, True))
-        return revision
+    async def _newest(self, item_id: str, release: Release) -> tuple[int, bool]:
+        """The revision, 0 of an item that never was, and whether it is settled."""
+        return (await self._metadata.revisions(release.collection, [item_id])).get(item_id, (0, True))
 
     async def _describe_stored(self, item: Item, release: Release, deadline: Deadline) -> Sequence[Description]:
         files = await asyncio.gather(*(self._images.read(image.image_id) for image in item.images))
