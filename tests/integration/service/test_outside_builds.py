@@ -97,6 +97,15 @@ async def test_an_engine_builds_through_two_orchestrators(
     assert isinstance(refused, WrongStateError)
 
 
+async def test_a_release_that_keeps_the_index_is_ready_without_an_engine(
+    clients: tuple[AsyncClient, AsyncClient], world: World
+) -> None:
+    await clients[0].releases.create(NewRelease(detector=2, keep_index=True, engine="outside"))
+    assert [each.outside_until for each in await world.registry.releases()] == [None, None]
+    assert await pending(clients[0]) == []
+    await until(lambda: is_ready(clients[0]))
+
+
 async def test_the_keeper_begins_by_itself_where_no_engine_comes(
     clients: tuple[AsyncClient, AsyncClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from semblance.client.commands import ray_engine
 from semblance.client.commands.build import Build, build_block, created, prepare
 from semblance.client.commands.connection import Connect
 from semblance.client.commands.group import semblance
+from semblance.client.commands.ray_engine import RayEngine
 from semblance.orchestrator.errors import Conflict, DependencyUnavailable, NotFound, WrongState
 from semblance.orchestrator.release import ReleaseState
 from tests.releases import FakeBuilds, FakeReleases, registered, served_in_a_thread
@@ -89,7 +90,7 @@ def test_a_release_that_is_not_prepared_is_waited_for(
     monkeypatch.setattr(building, "time", SimpleNamespace(sleep=sleep))
     builds.failures["cup"] = DependencyUnavailable("the models are loading", 3.0)
     done: list[None] = []
-    prepare(client, Build("r2", lambda: done.append(None)))
+    assert prepare(client, Build("r2", lambda: done.append(None)))
     assert slept == [3.0, 3.0]
     assert builds.built == [("r2", "cup")]
     assert len(done) == 1
@@ -105,9 +106,26 @@ def test_a_block_has_the_error_of_each_item_that_failed(target: str, builds: Fak
 def test_a_release_that_is_built_by_others_ends_it(client: Client, builds: FakeBuilds) -> None:
     builds.failures["cup"] = WrongState("release r2 is ready")
     running = Build("r2", lambda: None)
-    prepare(client, running)
+    assert not prepare(client, running)
     assert running.over
     assert not running.failures
+
+
+def test_where_nothing_is_to_be_built_the_release_is_only_waited_for(
+    target: str, builds: FakeBuilds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with --keep-index, and without Ray."""
+    monkeypatch.setattr(ray_engine, "find_spec", lambda name: object())
+    monkeypatch.setattr(RayEngine, "started", not_to_be_started)
+    builds.lacking.clear()
+    command = ["release", "create", "r2", "--target", target, "--detector", "2", "--keep-index", "--engine", "ray"]
+    result = CliRunner().invoke(semblance, command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == "r2 is ready"
+
+
+def not_to_be_started(engine: RayEngine) -> None:
+    raise AssertionError("Ray was started")
 
 
 def test_an_engine_does_not_leave_it_to_the_service(target: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from semblance.orchestrator.errors import (
 )
 from semblance.orchestrator.mender import Pace
 from semblance.orchestrator.ports import Ports
-from semblance.orchestrator.release import Registered, Release
+from semblance.orchestrator.release import Registered, Release, ReleaseState
 from tests.integration.service.world import until
 from tests.unit.orchestrator.stores import GREEN, RED, RELEASE, Stores
 
@@ -157,6 +157,39 @@ async def test_what_there_is_not_has_no_items(stores: Stores, builds: Builds) ->
     await retire(stores)
     with pytest.raises(WrongState, match="r2 is retired and has no collection; create it anew"):
         await builds.pending("r2", 10, "")
+
+
+@pytest.mark.parametrize("state", [ReleaseState.ACTIVE, ReleaseState.READY])
+async def test_a_release_with_the_index_of_another_one_is_left_to_the_service(
+    stores: Stores, builds: Builds, state: ReleaseState
+) -> None:
+    if state is ReleaseState.READY:
+        await activate(stores)
+    await stores.registry.add_release(replace(RELEASE, release_id="r3"))
+    await stores.metadata.unsettle(RELEASE.collection, ["red"])
+    stores.models.requests.clear()
+    with pytest.raises(WrongState, match=r"r3 uses the index of release r1, .* `semblance release show r3`"):
+        await builds.build("r3", "red")
+    assert not stores.models.requests
+    assert stores.unsettled() == ["red"]
+    assert (await builds.pending("r3", 10, "")).item_ids == ()
+    [kept] = [each for each in await stores.registry.releases() if each.release_id == "r3"]
+    assert kept.outside_until is None
+
+
+async def test_an_index_whose_releases_are_retired_is_built(
+    stores: Stores, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stores.registry.add_release(replace(RELEASE, release_id="r3"))
+    with pytest.raises(WrongState, match="uses the index of release r1"):
+        await builds.build("r3", "red")
+    await activate(stores)
+    await stores.registry.retire("r1")
+    await stores.metadata.unsettle(RELEASE.collection, ["red"])
+    assert (await builds.pending("r3", 10, "")).item_ids == ("red",)
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
+    await builds.build("r3", "red")
+    assert stores.unsettled() == []
 
 
 async def test_the_active_release_has_what_it_lacks_listed(stores: Stores, builds: Builds) -> None:

@@ -80,7 +80,8 @@ class Releases:
 
     def pending(self, release_id: str) -> Iterator[str]:
         """The ids of the items that a live release's index lacks, or has otherwise than the catalogue, in order,
-        fetched as they are iterated; deleted ones that it still has are among them."""
+        fetched as they are iterated; deleted ones that it still has are among them. None of a release that is building
+        and keeps another one's index."""
         message = translate.pending_message(release_id, PENDING_PAGE)
         while True:
             with mapped(self._target):
@@ -101,7 +102,8 @@ class Releases:
         for 30 s after the last one, the service leaves the release's items to its callers; then it goes on by itself.
 
         A RetryableError may pass, as the service is still loading the release's models, or has too much to do; so may a
-        DeadlineExceededError. WrongStateError: the release is not building, be it that it is ready.
+        DeadlineExceededError. WrongStateError: the release is not building, be it that it is ready, or keeps another
+        one's index.
         """
         protocol = build_protocol(release_id, self._timeout, in_flight, self._target)
         yield from exchange(partial(self._stub.BuildItems, metadata=self._call["metadata"]), protocol, item_ids)

@@ -5,7 +5,7 @@ While an engine sends items, the keeper leaves a release's items to it, and prep
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -42,9 +42,11 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A release as it was when the engine's time was last written down, by the monotonic clock."""
+    """A release as it was when the engine's time was last written down, by the monotonic clock; `kept_by` is as the
+    function of that name gives it."""
 
     registered: Registered
+    kept_by: str
     at: float
 
 
@@ -63,44 +65,58 @@ class Builds:
         self._prepared: set[Release] = set()
 
     async def pending(self, release_id: str, page_size: int, page_token: str) -> IdPage:
-        """The items that a live release's collection lacks, by id.
+        """The items that a live release's collection lacks, by id; none of one that is building and uses the collection
+        of another one, which the service itself keeps.
 
         Raises NotFound where there is no such release, WrongState where it is retired, InvalidArgument where the token
         is not one of ours.
         """
-        found = {each.release_id: each for each in await self._ports.registry.releases()}.get(release_id)
-        if found is None:
-            raise NotFound(f"there is no release {release_id!r}; `semblance release list` names those there are")
+        releases = await self._ports.registry.releases()
+        found = _found(release_id, releases)
         if found.state not in LIVE:
             raise WrongState(f"release {release_id} is {found.state} and has no collection; {_ADVICE[found.state]}")
+        if found.state is ReleaseState.BUILDING and kept_by(found, releases):
+            return IdPage((), "")
         return await self._ports.metadata.pending(found.release.collection, page_size, page_token)
 
     async def build(self, release_id: str, item_id: str) -> None:
         """Returns when the release's collection agrees with the catalogue about the item; it may have done so before.
 
         Raises NotFound where there is no such release, or never was such an item, WrongState where the release is not
-        building, Overloaded where too many wait, DependencyUnavailable while the keeper prepares the release, Conflict
-        where others change the item again and again, and what describing and indexing it does.
+        building, or uses the collection of another one, Overloaded where too many wait, DependencyUnavailable while the
+        keeper prepares the release, Conflict where others change the item again and again, and what describing and
+        indexing it does.
         """
-        registered = await self._leased(release_id)
+        known = await self._leased(release_id)
+        registered = known.registered
         if registered.state is not ReleaseState.BUILDING:
             raise WrongState(
                 f"release {release_id} is {registered.state}, and only one that is building takes items; "
                 + _ADVICE[registered.state].format(release_id)
             )
+        if known.kept_by:
+            raise WrongState(
+                f"release {release_id} uses the index of release {known.kept_by}, which the service itself keeps, and "
+                f"nothing is to be built; `semblance release show {release_id}` tells whether it is ready"
+            )
         async with self._turn():
             await self._check_prepared(registered.release)
             await self._bring_in(item_id, registered.release)
 
-    async def _leased(self, release_id: str) -> Registered:
-        """The release, which the keeper leaves to the engine from now on for a while."""
+    async def _leased(self, release_id: str) -> Known:
+        """The release, which the keeper leaves to the engine from now on for a while, unless another one keeps its
+        collection: puts write there with that one's detector, and mending beside them with this one's could take their
+        rows away."""
         async with self._renewing:
             known = self._known.get(release_id)
             if known is None or time.monotonic() >= known.at + min(RENEW_SECONDS, LEASE_SECONDS / 3):
                 now = time.monotonic()
-                registered = await self._ports.registry.leave_outside(release_id, LEASE_SECONDS)
-                known = self._known[release_id] = Known(registered, now)
-        return known.registered
+                releases = await self._ports.registry.releases()
+                registered = _found(release_id, releases)
+                if not (other := kept_by(registered, releases)):
+                    registered = await self._ports.registry.leave_outside(release_id, LEASE_SECONDS)
+                known = self._known[release_id] = Known(registered, other, now)
+        return known
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -150,3 +166,19 @@ class Builds:
             f"item {item_id!r} was changed by others {ATTEMPTS} times while it was built; go on with the others, it is "
             "built when it rests"
         )
+
+
+def kept_by(registered: Registered, releases: Sequence[Registered]) -> str:
+    """The id of an active or ready release that has the same collection, "" where there is none."""
+    for each in releases:
+        same = each.release.collection == registered.release.collection and each.release_id != registered.release_id
+        if same and each.state in (ReleaseState.ACTIVE, ReleaseState.READY):
+            return each.release_id
+    return ""
+
+
+def _found(release_id: str, releases: Sequence[Registered]) -> Registered:
+    for each in releases:
+        if each.release_id == release_id:
+            return each
+    raise NotFound(f"there is no release {release_id!r}; `semblance release list` names those there are")

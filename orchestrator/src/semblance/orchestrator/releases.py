@@ -167,7 +167,9 @@ class Releases:
         release = await self._draft(wanted, active)
         for model in (release.detector, release.embedder):
             await check_published(model, release.release_id, self._ports.repository)
-        return await self._registry.add_release(release, ENGINE_WAIT_SECONDS if wanted.outside else 0.0)
+        # An index that is kept is not built.
+        outside = wanted.outside and release.collection != active.collection
+        return await self._registry.add_release(release, ENGINE_WAIT_SECONDS if outside else 0.0)
 
     async def get(self, release_id: str) -> tuple[Registered, Progress]:
         registered = await self._find(release_id)

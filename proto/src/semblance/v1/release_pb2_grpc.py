@@ -131,7 +131,8 @@ class ReleaseServiceServicer:
 
     def ListPending(self, request, context):
         """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
-        time. Deleted ones that it still has are among them. What changes behind the page is not.
+        time. Deleted ones that it still has are among them. What changes behind the page is not. None of a release that is
+        building with the collection of another one: the service itself keeps that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,7 +142,8 @@ class ReleaseServiceServicer:
         """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
         each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
         does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
-        items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+        items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine. A release that
+        is building with the collection of another one takes none: FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

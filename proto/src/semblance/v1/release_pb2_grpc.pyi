@@ -38,13 +38,15 @@ class ReleaseServiceStub:
     Get: _grpc.UnaryUnaryMultiCallable[_release_pb2.GetReleaseRequest, _release_pb2.Release]
     ListPending: _grpc.UnaryUnaryMultiCallable[_release_pb2.ListPendingRequest, _release_pb2.ListPendingResponse]
     """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
-    time. Deleted ones that it still has are among them. What changes behind the page is not.
+    time. Deleted ones that it still has are among them. What changes behind the page is not. None of a release that is
+    building with the collection of another one: the service itself keeps that.
     """
     BuildItems: _grpc.StreamStreamMultiCallable[_release_pb2.BuildItemsRequest, _release_pb2.BuildItemsResponse]
     """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
     each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
     does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
-    items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+    items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine. A release that
+    is building with the collection of another one takes none: FAILED_PRECONDITION.
     """
     List: _grpc.UnaryUnaryMultiCallable[_release_pb2.ListReleasesRequest, _release_pb2.ListReleasesResponse]
     Activate: _grpc.UnaryUnaryMultiCallable[_release_pb2.ActivateReleaseRequest, _release_pb2.SwitchResponse]
@@ -70,13 +72,15 @@ class ReleaseServiceAsyncStub(ReleaseServiceStub):
     Get: _aio.UnaryUnaryMultiCallable[_release_pb2.GetReleaseRequest, _release_pb2.Release]  # type: ignore[assignment]
     ListPending: _aio.UnaryUnaryMultiCallable[_release_pb2.ListPendingRequest, _release_pb2.ListPendingResponse]  # type: ignore[assignment]
     """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
-    time. Deleted ones that it still has are among them. What changes behind the page is not.
+    time. Deleted ones that it still has are among them. What changes behind the page is not. None of a release that is
+    building with the collection of another one: the service itself keeps that.
     """
     BuildItems: _aio.StreamStreamMultiCallable[_release_pb2.BuildItemsRequest, _release_pb2.BuildItemsResponse]  # type: ignore[assignment]
     """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
     each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
     does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
-    items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+    items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine. A release that
+    is building with the collection of another one takes none: FAILED_PRECONDITION.
     """
     List: _aio.UnaryUnaryMultiCallable[_release_pb2.ListReleasesRequest, _release_pb2.ListReleasesResponse]  # type: ignore[assignment]
     Activate: _aio.UnaryUnaryMultiCallable[_release_pb2.ActivateReleaseRequest, _release_pb2.SwitchResponse]  # type: ignore[assignment]
@@ -123,7 +127,8 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_release_pb2.ListPendingResponse, _abc.Awaitable[_release_pb2.ListPendingResponse]]:
         """The items that a live release's collection lacks, or has otherwise than the catalogue, ordered by id, a page at a
-        time. Deleted ones that it still has are among them. What changes behind the page is not.
+        time. Deleted ones that it still has are among them. What changes behind the page is not. None of a release that is
+        building with the collection of another one: the service itself keeps that.
         """
 
     @_abc_1.abstractmethod
@@ -135,7 +140,8 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
         """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
         each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
         does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
-        items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine.
+        items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine. A release that
+        is building with the collection of another one takes none: FAILED_PRECONDITION.
         """
 
     @_abc_1.abstractmethod

@@ -72,8 +72,10 @@ def fits(release: Release, new: NewRelease) -> bool:
 
 
 def distribute(engine: RayEngine, connect: Callable[[], Client], client: Client, build: Build) -> None:
-    """Has workers build what is pending, again and again until nothing is, or nothing of it can be built."""
-    prepare(client, build)
+    """Has workers build what is pending, again and again until nothing is, or nothing of it can be built. Without any,
+    as where an index is kept, the engine is not started."""
+    if not prepare(client, build):
+        return
     with engine.started() as job:
         settled = True
         while settled and not build.over:
@@ -86,8 +88,8 @@ def distribute(engine: RayEngine, connect: Callable[[], Client], client: Client,
                     break
 
 
-def prepare(client: Client, build: Build) -> None:
-    """Waits until the release takes items; what it lacks first is the first that it gets."""
+def prepare(client: Client, build: Build) -> bool:
+    """Waits until the release takes items, and says whether it does; what it lacks first is the first that it gets."""
     for item_id in islice(client.releases.pending(build.release_id), 1):
         while True:
             try:
@@ -96,8 +98,9 @@ def prepare(client: Client, build: Build) -> None:
                 error = broken
             if not isinstance(error, RetryableError | DeadlineExceededError):
                 build.settle(item_id, error)
-                return
+                return not build.over
             time.sleep(getattr(error, "retry_delay", None) or RETRY_SECONDS)
+    return False
 
 
 def build_block(connect: Callable[[], Client], release_id: str, item_ids: Sequence[str]) -> list[SemblanceError | None]:
