@@ -10,6 +10,7 @@ from threading import Thread
 import grpc
 
 from semblance.orchestrator.builds import Builds
+from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import NotFound, WrongState
 from semblance.orchestrator.evaluation import Evaluation
 from semblance.orchestrator.figure import Figure
@@ -211,7 +212,7 @@ class FakeBuilds(Builds):
         more = len(self.lacking) > start + page_size
         return IdPage(tuple(self.lacking[start : start + page_size]), str(start + page_size) if more else "")
 
-    async def build(self, release_id: str, item_id: str) -> None:
+    async def build(self, release_id: str, item_id: str, deadline: Deadline) -> None:
         self.waiting += 1
         self.most = max(self.most, self.waiting)
         try:

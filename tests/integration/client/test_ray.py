@@ -24,6 +24,7 @@ from semblance.benchmarks import ray_cluster
 from semblance.benchmarks.ray_cluster import RayCluster
 from semblance.client import Client, NewItem
 from semblance.client.testing import FakeSemblance
+from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import ContractMismatch
 from semblance.orchestrator.item import IdPage
 from semblance.orchestrator.release import Registered
@@ -222,12 +223,12 @@ class Lacking(FakeBuilds):
         self.lacking = [item_id for item_id in self.items if item_id not in built]
         return await super().pending(release_id, page_size, page_token)
 
-    async def build(self, release_id: str, item_id: str) -> None:
+    async def build(self, release_id: str, item_id: str, deadline: Deadline) -> None:
         if item_id != self.items[0]:
             await asyncio.to_thread(self.gate.wait, LIMIT)
         if item_id == self.lost:
             raise ContractMismatch("its photo is lost")
-        await super().build(release_id, item_id)
+        await super().build(release_id, item_id, deadline)
 
 
 class ReadyWhenBuilt(FakeReleases):

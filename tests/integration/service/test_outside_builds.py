@@ -2,7 +2,8 @@
 stores."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from semblance.client import AsyncClient, NewItem, NewRelease, SemblanceError, WrongStateError
+from semblance.client import AsyncClient, Client, NewItem, NewRelease, SemblanceError, WrongStateError
 from semblance.orchestrator import builds, releases
 from semblance.orchestrator.adapters.images import FileImageStore
 from semblance.orchestrator.adapters.manifests import FileModelRepository
@@ -19,6 +20,7 @@ from semblance.orchestrator.adapters.milvus import MilvusIndex
 from semblance.orchestrator.bootstrap import Service
 from semblance.orchestrator.catalog import row_key
 from semblance.orchestrator.ports import Ports
+from semblance.orchestrator.release import Release
 from semblance.orchestrator.settings import Settings
 from tests.integration.service.test_releases import PHOTOS, collection_of, next_models, quick, rows, until
 from tests.integration.service.world import PATIENCE, RED_PHOTO, Caller, World
@@ -26,6 +28,7 @@ from tests.integration.service.world import until as soon
 
 __all__ = ["quick"]
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "swapping-models.md"
 OUTSIDE, BY_KEEPER = NewRelease(embedder=2, engine="outside"), NewRelease(embedder=2)
 # In seconds: within which no test ends, and after which the keeper goes on where one waits for that.
 FOR_EVER, SILENCE = 1000.0, 2.0
@@ -41,10 +44,15 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def clients(start: Start, world: World) -> AsyncIterator[tuple[AsyncClient, AsyncClient]]:
+async def addresses(start: Start, world: World) -> Sequence[str]:
     """Of two orchestrators, one of which is the keeper."""
-    addresses = [(await start(max_deadline=2)).address for _ in range(2)]
+    started = [(await start(max_deadline=2)).address for _ in range(2)]
     await next_models(world)
+    return started
+
+
+@pytest.fixture
+async def clients(addresses: Sequence[str]) -> AsyncIterator[tuple[AsyncClient, AsyncClient]]:
     async with AsyncClient(addresses[0]) as one, AsyncClient(addresses[1]) as other:
         for item_id, file in PHOTOS.items():
             await one.put_item(NewItem(item_id, [file]))
@@ -159,6 +167,39 @@ async def test_every_orchestrator_yields_to_searches_that_one_of_them_serves(
     assert not any(service._searching() for service in world.services)
     await clients[number].search(RED_PHOTO)
     await soon(lambda: all(service._searching() for service in world.services))
+
+
+async def test_the_program_of_the_page_builds_a_release_whose_models_load_meanwhile(
+    clients: tuple[AsyncClient, AsyncClient], addresses: Sequence[str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    asked, load, check = asyncio.Event(), world.models.load, world.index.check
+
+    async def when_items_wait(*arguments: Any) -> None:
+        await asked.wait()
+        await load(*arguments)
+
+    async def seen(release: Release, timeout: float) -> None:
+        try:
+            await check(release, timeout)
+        finally:
+            if release.release_id == "r2":
+                asked.set()
+
+    monkeypatch.setattr(world.models, "load", when_items_wait)
+    monkeypatch.setattr(world.index, "check", seen)
+    monkeypatch.setattr(builds, "PREPARE_POLL", 0.01)
+    said: list[str] = []
+
+    def run() -> None:
+        with Client(addresses[0]) as client:
+            exec(program, {"client": client, "print": lambda *words: said.append(" ".join(map(str, words)))})
+
+    await asyncio.to_thread(run)
+    assert asked.is_set()
+    assert not said
+    assert await is_ready(clients[0])
+    assert rows(world, await collection_of(world, "r2")) == rows(world, await collection_of(world, "r1"))
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Items of a release that an outside engine builds: each once, whatever happened to it meanwhile."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 
 from semblance.orchestrator import builds as module
 from semblance.orchestrator.builds import ATTEMPTS, Builds
+from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import (
     Conflict,
     DependencyUnavailable,
@@ -24,6 +26,7 @@ from semblance.orchestrator.release import Registered, Release, ReleaseState
 from tests.integration.service.world import until
 from tests.unit.orchestrator.stores import GREEN, RED, RELEASE, Stores
 
+LATE = Deadline.after(3600)
 SECOND = replace(RELEASE, release_id="r2", collection="second")
 
 
@@ -57,38 +60,38 @@ async def second(stores: Stores) -> Registered:
 
 async def test_what_is_built_is_what_the_active_release_has(stores: Stores, builds: Builds) -> None:
     assert (await builds.pending("r2", 1, "")).item_ids == ("green",)
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     assert stores.unsettled(SECOND.collection) == ["green"]
-    await builds.build("r2", "green")
+    await builds.build("r2", "green", LATE)
     assert stores.indexed(SECOND.collection) == stores.indexed() == stores.true()
     assert (await builds.pending("r2", 1, "")).item_ids == ()
 
 
 async def test_what_is_settled_is_not_computed_again(stores: Stores, builds: Builds) -> None:
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     stores.models.requests.clear()
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     assert not stores.models.requests
     assert [item_id for item_id, *_ in stores.indexed(SECOND.collection)] == ["red"]
 
 
 async def test_two_engines_with_the_same_item_double_nothing(stores: Stores) -> None:
-    await asyncio.gather(*(each.build("r2", "green") for each in (made(stores), made(stores)) for _ in range(2)))
+    await asyncio.gather(*(each.build("r2", "green", LATE) for each in (made(stores), made(stores)) for _ in range(2)))
     assert [item_id for item_id, *_ in stores.indexed(SECOND.collection)] == ["green", "green"]
 
 
 async def test_what_was_deleted_is_taken_out(stores: Stores, builds: Builds) -> None:
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     await stores.delete("red")
     assert (await builds.pending("r2", 10, "")).item_ids == ("green", "red")
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     assert stores.indexed(SECOND.collection) == []
     assert stores.unsettled(SECOND.collection) == ["green"]
 
 
 async def test_what_never_was_is_not_found(builds: Builds) -> None:
     with pytest.raises(NotFound, match="there is no item 'blue', and never was"):
-        await builds.build("r2", "blue")
+        await builds.build("r2", "blue", LATE)
 
 
 @pytest.mark.parametrize("times", [1, ATTEMPTS])
@@ -106,10 +109,10 @@ async def test_what_changes_meanwhile_is_built_as_it_is_then(
     monkeypatch.setattr(stores.index, "upsert", changed)
     if times == ATTEMPTS:
         with pytest.raises(Conflict, match="go on with the others"):
-            await builds.build("r2", "red")
+            await builds.build("r2", "red", LATE)
         assert "red" in stores.unsettled(SECOND.collection)
         return
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     [(item_id, _, attributes)] = stores.indexed(SECOND.collection)
     assert (item_id, attributes) == ("red", {"n": 7})
     assert stores.unsettled(SECOND.collection) == ["green"]
@@ -117,7 +120,7 @@ async def test_what_changes_meanwhile_is_built_as_it_is_then(
 
 async def set_ready(stores: Stores) -> None:
     for item_id in ("red", "green"):
-        await made(stores).build("r2", item_id)
+        await made(stores).build("r2", item_id, LATE)
     await stores.registry.set_ready("r2", datetime.now(UTC) + timedelta(seconds=1))
 
 
@@ -144,12 +147,12 @@ async def test_what_is_not_building_takes_no_items(
     await change(stores)
     stores.models.requests.clear()
     with pytest.raises(WrongState, match=advice):
-        await builds.build("r2", "red")
+        await builds.build("r2", "red", LATE)
     assert not stores.models.requests
 
 
 async def test_what_there_is_not_has_no_items(stores: Stores, builds: Builds) -> None:
-    for asked in (builds.build("r9", "red"), builds.pending("r9", 10, "")):
+    for asked in (builds.build("r9", "red", LATE), builds.pending("r9", 10, "")):
         with pytest.raises(NotFound, match="'r9'"):
             await asked
     with pytest.raises(InvalidArgument, match="page token"):
@@ -169,7 +172,7 @@ async def test_a_release_with_the_index_of_another_one_is_left_to_the_service(
     await stores.metadata.unsettle(RELEASE.collection, ["red"])
     stores.models.requests.clear()
     with pytest.raises(WrongState, match=r"r3 uses the index of release r1, .* `semblance release show r3`"):
-        await builds.build("r3", "red")
+        await builds.build("r3", "red", LATE)
     assert not stores.models.requests
     assert stores.unsettled() == ["red"]
     assert (await builds.pending("r3", 10, "")).item_ids == ()
@@ -182,13 +185,13 @@ async def test_an_index_whose_releases_are_retired_is_built(
 ) -> None:
     await stores.registry.add_release(replace(RELEASE, release_id="r3"))
     with pytest.raises(WrongState, match="uses the index of release r1"):
-        await builds.build("r3", "red")
+        await builds.build("r3", "red", LATE)
     await activate(stores)
     await stores.registry.retire("r1")
     await stores.metadata.unsettle(RELEASE.collection, ["red"])
     assert (await builds.pending("r3", 10, "")).item_ids == ("red",)
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
-    await builds.build("r3", "red")
+    await builds.build("r3", "red", LATE)
     assert stores.unsettled() == []
 
 
@@ -197,29 +200,78 @@ async def test_the_active_release_has_what_it_lacks_listed(stores: Stores, build
     assert (await builds.pending("r1", 10, "")).item_ids == ("red",)
 
 
-async def test_before_it_is_prepared_the_engine_waits_and_so_does_the_keeper(stores: Stores, builds: Builds) -> None:
+@pytest.fixture
+async def unprepared(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The looks at whether r2 is prepared, which it is not."""
+    looks: list[str] = []
+    check = stores.index.check
+
+    async def looked(release: Release, timeout: float) -> None:
+        looks.append(release.release_id)
+        await check(release, timeout)
+
     await stores.index.drop(SECOND.collection, 1)
-    with pytest.raises(DependencyUnavailable, match=r"not prepared yet: .* `semblance release show r2`") as failed:
-        await builds.build("r2", "red")
-    assert failed.value.retry_delay == module.PREPARE_RETRY
-    assert (await second(stores)).is_built_outside(datetime.now(UTC))
+    monkeypatch.setattr(stores.index, "check", looked)
+    monkeypatch.setattr(module, "PREPARE_POLL", 0.02)
+    return looks
+
+
+async def test_items_wait_until_the_release_is_prepared_and_one_looks_for_all(
+    stores: Stores, unprepared: list[str]
+) -> None:
+    builds = made(stores, in_flight=8)
+    for number in range(6):
+        await stores.metadata.write(replace(stores.metadata.items["red"], item_id=f"i{number}"))
+    began = time.monotonic()
+    asked = [asyncio.create_task(builds.build("r2", f"i{number}", LATE)) for number in range(6)]
+    # What Milvus does not answer meanwhile is waited for, too.
+    stores.index.fail(DependencyUnavailable("Milvus does not answer"))
+    await until(lambda: len(unprepared) >= 3)
+    assert len(unprepared) <= 1 + (time.monotonic() - began) / module.PREPARE_POLL
+    assert not any(each.done() for each in asked)
     await stores.index.create(SECOND, 1)
-    await builds.build("r2", "red")
+    await asyncio.gather(*asked)
+    assert {item_id for item_id, *_ in stores.indexed(SECOND.collection)} == {f"i{number}" for number in range(6)}
+    looks = len(unprepared)
+    await builds.build("r2", "red", LATE)
+    assert len(unprepared) == looks
+
+
+async def test_what_waited_for_it_in_vain_says_so_within_its_time(stores: Stores, unprepared: list[str]) -> None:
+    builds = made(stores)
+    deadline = Deadline.after(module.PREPARE_REST + 0.1)
+    with pytest.raises(DependencyUnavailable, match=r"not prepared yet: .* `semblance release show r2`") as failed:
+        await builds.build("r2", "red", deadline)
+    assert deadline.remaining() > 0
+    assert failed.value.retry_delay == module.PREPARE_RETRY
+    assert len(unprepared) > 1
+    assert (await second(stores)).is_built_outside(datetime.now(UTC))
+
+
+async def test_what_waits_for_a_release_that_is_retired_is_refused(
+    stores: Stores, unprepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
+    asked = asyncio.create_task(made(stores).build("r2", "red", LATE))
+    await until(lambda: len(unprepared) > 0)
+    await retire(stores)
+    with pytest.raises(WrongState, match="r2 is retired"):
+        await asked
 
 
 async def test_items_keep_the_release_from_the_keeper(
     stores: Stores, builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not (await second(stores)).is_built_outside(datetime.now(UTC))
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     first = (await second(stores)).outside_until
     assert first is not None
     assert timedelta(0) < first - datetime.now(UTC) <= timedelta(seconds=module.LEASE_SECONDS)
     # Not with every item: that would be a write more for each.
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     assert (await second(stores)).outside_until == first
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
     renewed = (await second(stores)).outside_until
     assert renewed is not None
     assert renewed > first
@@ -238,7 +290,7 @@ async def test_many_at_once_wait_and_more_are_refused(stores: Stores, monkeypatc
     for number in range(6):
         await stores.metadata.write(replace(stores.metadata.items["red"], item_id=f"i{number}"))
     builds = made(stores, in_flight=2, queue=3)
-    asked = [asyncio.create_task(builds.build("r2", f"i{number}")) for number in range(6)]
+    asked = [asyncio.create_task(builds.build("r2", f"i{number}", LATE)) for number in range(6)]
     await until(lambda: asked[-1].done())
     with pytest.raises(Overloaded, match="2 items in flight and 3 waiting") as refused:
         asked[-1].result()
@@ -262,6 +314,6 @@ async def test_it_keeps_to_the_pace_of_builds(stores: Stores) -> None:
 
     ports = Ports({}, Any, stores.index, stores.metadata, stores.registry, stores.images, Any)  # type: ignore[arg-type]
     builds = Builds(ports, stores.catalog, Counted(1.0, lambda: False), 2, 2)
-    await builds.build("r2", "red")
-    await builds.build("r2", "red")
+    await builds.build("r2", "red", LATE)
+    await builds.build("r2", "red", LATE)
     assert turns == ["turn"]

@@ -101,9 +101,9 @@ class Releases:
         once: what is in the index already is done at once, and what was deleted is taken out. While items are sent, and
         for 30 s after the last one, the service leaves the release's items to its callers; then it goes on by itself.
 
-        A RetryableError may pass, as the service is still loading the release's models, or has too much to do; so may a
-        DeadlineExceededError. WrongStateError: the release is not building, be it that it is ready, or keeps another
-        one's index.
+        Items wait while the service loads the release's models. A RetryableError may pass, as that takes longer than an
+        item may, or the service has too much to do; so may a DeadlineExceededError. WrongStateError: the release is not
+        building, be it that it is ready, or keeps another one's index.
         """
         protocol = build_protocol(release_id, self._timeout, in_flight, self._target)
         yield from exchange(partial(self._stub.BuildItems, metadata=self._call["metadata"]), protocol, item_ids)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from semblance.orchestrator.activation import CALL_TIMEOUT
 from semblance.orchestrator.catalog import Catalog
+from semblance.orchestrator.deadline import Deadline
 from semblance.orchestrator.errors import (
     Conflict,
     ContractMismatch,
@@ -29,6 +30,10 @@ LEASE_SECONDS = 30.0
 RENEW_SECONDS = 3.0
 # How often an item is tried that others change meanwhile.
 ATTEMPTS = 3
+# Between two looks at whether a release whose items wait is prepared, and what is left of an item's time when it gives
+# that up, so that its answer tells what it waited for, in seconds.
+PREPARE_POLL = 0.5
+PREPARE_REST = 1.0
 # After which who is refused is to try again, in seconds: a model takes a while to load, an item less.
 PREPARE_RETRY = 3.0
 OVERLOADED_RETRY = 1.0
@@ -50,6 +55,14 @@ class Known:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What keeps a release from being prepared, "" where it is, at a moment of the monotonic clock."""
+
+    problem: str
+    at: float
+
+
 class Builds:
     def __init__(self, ports: Ports, catalog: Catalog, pace: Pace, in_flight: int, queue: int) -> None:
         """At most `in_flight` items are worked on at once, for which `queue` more may wait."""
@@ -62,7 +75,8 @@ class Builds:
         self._waiting = 0
         self._known: dict[str, Known] = {}
         self._renewing = asyncio.Lock()
-        self._prepared: set[Release] = set()
+        self._looks: dict[Release, Look] = {}
+        self._looking = asyncio.Lock()
 
     async def pending(self, release_id: str, page_size: int, page_token: str) -> IdPage:
         """The items that a live release's collection lacks, by id; none of one that is building and uses the collection
@@ -79,14 +93,22 @@ class Builds:
             return IdPage((), "")
         return await self._ports.metadata.pending(found.release.collection, page_size, page_token)
 
-    async def build(self, release_id: str, item_id: str) -> None:
+    async def build(self, release_id: str, item_id: str, deadline: Deadline) -> None:
         """Returns when the release's collection agrees with the catalogue about the item; it may have done so before.
+        While the keeper prepares the release it waits for that.
 
         Raises NotFound where there is no such release, or never was such an item, WrongState where the release is not
-        building, or uses the collection of another one, Overloaded where too many wait, DependencyUnavailable while the
-        keeper prepares the release, Conflict where others change the item again and again, and what describing and
-        indexing it does.
+        building, or uses the collection of another one, Overloaded where too many wait, DependencyUnavailable where the
+        release is not prepared before the deadline, Conflict where others change the item again and again, and what
+        describing and indexing it does.
         """
+        release = await self._taking(release_id)
+        async with self._turn():
+            await self._prepared(release, deadline)
+            await self._bring_in(item_id, release)
+
+    async def _taking(self, release_id: str) -> Release:
+        """The release, if it takes items. Raises as `build` does where it does not."""
         known = await self._leased(release_id)
         registered = known.registered
         if registered.state is not ReleaseState.BUILDING:
@@ -99,9 +121,7 @@ class Builds:
                 f"release {release_id} uses the index of release {known.kept_by}, which the service itself keeps, and "
                 f"nothing is to be built; `semblance release show {release_id}` tells whether it is ready"
             )
-        async with self._turn():
-            await self._check_prepared(registered.release)
-            await self._bring_in(item_id, registered.release)
+        return registered.release
 
     async def _leased(self, release_id: str) -> Known:
         """The release, which the keeper leaves to the engine from now on for a while, unless another one keeps its
@@ -136,19 +156,32 @@ class Builds:
         finally:
             self._turns.release()
 
-    async def _check_prepared(self, release: Release) -> None:
-        """The keeper makes the collection when the models are ready, and all items are enlisted."""
-        if release in self._prepared:
-            return
-        try:
-            await self._ports.index.check(release, CALL_TIMEOUT)
-        except ContractMismatch as error:
-            raise DependencyUnavailable(
-                f"release {release.release_id} is not prepared yet: the keeper loads its models and makes its "
-                f"collection; `semblance release show {release.release_id}` tells what keeps it from that ({error})",
-                PREPARE_RETRY,
-            ) from None
-        self._prepared.add(release)
+    async def _prepared(self, release: Release, deadline: Deadline) -> None:
+        """Waits until the keeper has made the collection, when the models are ready and all items enlisted."""
+        while problem := await self._unprepared(release):
+            if deadline.remaining() < PREPARE_POLL + PREPARE_REST:
+                raise DependencyUnavailable(
+                    f"release {release.release_id} is not prepared yet: the keeper loads its models and makes its "
+                    f"collection; `semblance release show {release.release_id}` tells what keeps it from that "
+                    f"({problem})",
+                    PREPARE_RETRY,
+                )
+            await asyncio.sleep(PREPARE_POLL)
+            # It may be retired meanwhile.
+            await self._taking(release.release_id)
+
+    async def _unprepared(self, release: Release) -> str:
+        """Why it is not prepared, "" where it is. One looks for all who wait."""
+        async with self._looking:
+            look = self._looks.get(release)
+            if look is None or (look.problem and time.monotonic() >= look.at + PREPARE_POLL):
+                problem = ""
+                try:
+                    await self._ports.index.check(release, CALL_TIMEOUT)
+                except (ContractMismatch, DependencyUnavailable) as error:
+                    problem = str(error)
+                look = self._looks[release] = Look(problem, time.monotonic())
+        return look.problem
 
     async def _bring_in(self, item_id: str, release: Release) -> None:
         for _ in range(ATTEMPTS):

@@ -78,8 +78,9 @@ class ReleaseService(ReleaseServiceServicer):
             try:
                 # Items wait for each other, as puts do.
                 asked = timeout(request) or self._deadlines.maximum
-                async with self._deadlines.of_call(context, asked).enforced():
-                    await self._builds.build(release_id(request.release_id), item_id(request.item_id))
+                deadline = self._deadlines.of_call(context, asked)
+                async with deadline.enforced():
+                    await self._builds.build(release_id(request.release_id), item_id(request.item_id), deadline)
             except Exception as error:
                 return BuildItemsResponse(item_id=request.item_id, failure=fault(error).failure())
             return BuildItemsResponse(item_id=request.item_id)
