@@ -277,6 +277,33 @@ async def test_items_keep_the_release_from_the_keeper(
     assert renewed > first
 
 
+async def test_an_item_that_takes_longer_than_that_keeps_the_release_from_the_keeper(
+    stores: Stores, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, describe = asyncio.Event(), stores.catalog._describe_stored
+
+    async def held(*arguments: Any) -> Any:
+        await gate.wait()
+        return await describe(*arguments)
+
+    def until_when() -> datetime:
+        return stores.metadata.registered["r2"].outside_until or datetime.min.replace(tzinfo=UTC)
+
+    monkeypatch.setattr(stores.catalog, "_describe_stored", held)
+    monkeypatch.setattr(module, "LEASE_SECONDS", 0.1)
+    began = datetime.now(UTC)
+    asked = asyncio.create_task(builds.build("r2", "red", LATE))
+    # One that was given when the item began would be over by far.
+    await until(lambda: until_when() > began + timedelta(seconds=0.5))
+    # A registry that is away for a moment ends nothing.
+    stores.registry.fail(DependencyUnavailable("down"))
+    now = datetime.now(UTC)
+    await until(lambda: until_when() > now + timedelta(seconds=0.2))
+    gate.set()
+    await asked
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
 async def test_many_at_once_wait_and_more_are_refused(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, began = asyncio.Event(), list[str]()
     mend = stores.catalog.mend

@@ -18,6 +18,7 @@ from semblance.orchestrator.errors import (
     DependencyUnavailable,
     NotFound,
     Overloaded,
+    SemblanceError,
     WrongState,
 )
 from semblance.orchestrator.item import IdPage
@@ -25,7 +26,8 @@ from semblance.orchestrator.mender import Pace
 from semblance.orchestrator.ports import Ports
 from semblance.orchestrator.release import LIVE, Registered, Release, ReleaseState
 
-# How long the keeper waits for an engine after the last item that it sent, and how often that is written down.
+# How long the keeper waits for an engine after the last item that it sent, and how often that is written down. While an
+# item is worked on, which may take longer, it is written down thrice in that time.
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 3.0
 # How often an item is tried that others change meanwhile.
@@ -103,7 +105,7 @@ class Builds:
         describing and indexing it does.
         """
         release = await self._taking(release_id)
-        async with self._turn():
+        async with self._turn(), self._renewed(release_id):
             await self._prepared(release, deadline)
             await self._bring_in(item_id, release)
 
@@ -137,6 +139,23 @@ class Builds:
                     registered = await self._ports.registry.leave_outside(release_id, LEASE_SECONDS)
                 known = self._known[release_id] = Known(registered, other, now)
         return known
+
+    @asynccontextmanager
+    async def _renewed(self, release_id: str) -> AsyncIterator[None]:
+        """The keeper leaves the release to the engine for as long as this takes."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(LEASE_SECONDS / 3)
+                # It is written down the next time.
+                with suppress(SemblanceError):
+                    await self._leased(release_id)
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
