@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,6 +34,10 @@ PROBE = "semblance-probe-"
 
 # What follows the name of an image that a removal has moved out of the way of writers.
 ASIDE = ".removed"
+# A removal that has left it there for so long, in seconds, was killed: one that runs takes milliseconds, and nobody
+# waits longer for one. Before that it is not put back under the hands of a removal: nothing may refer to it, and who
+# finds it gone takes it for removed.
+ASIDE_SECONDS = CALL_TIMEOUT
 
 # fsspec's options by protocol; credentials and endpoint come from AWS' and fsspec's usual variables.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -134,7 +139,11 @@ class FileImageStore:
         for aside in _aside(Path(path)):
             # Whoever is removing it may have judged meanwhile.
             with suppress(FileNotFoundError):
-                _put_back(aside, Path(path))
+                data = aside.read_bytes()
+                # Renaming a file changes its ctime; where a file system leaves it as it was, it is put back too soon.
+                if time.time() - aside.stat().st_ctime >= ASIDE_SECONDS:
+                    _put_back(aside, Path(path))
+                return data
         return bytes(self._files.cat_file(path))
 
     def _write_read_remove(self, path: str, content: bytes) -> None:
