@@ -153,6 +153,8 @@ class Catalog:
     async def _files_with(self, item: Item, data: bytes) -> tuple[bytes, ...]:
         """The item's images, and this one behind them unless it is among them. Raises WrongState as `add_image`."""
         image_id = hashlib.sha256(data).hexdigest()
+        # A put may bring somewhat more than MAX_BYTES, which an item that gets nothing more may keep.
+        grows = image_id not in {image.image_id for image in item.images}
         files = dict.fromkeys([*(image.image_id for image in item.images), image_id], data)
         if len(files) > MAX_IMAGES:
             raise WrongState(f"item {item.item_id!r} has {MAX_IMAGES} images, and may have no more")
@@ -161,7 +163,7 @@ class Catalog:
         for each in [other for other in files if other != image_id]:
             files[each] = await self._images.read(each)
             size += len(files[each])
-            if size > MAX_BYTES:
+            if grows and size > MAX_BYTES:
                 raise WrongState(
                     f"the images of item {item.item_id!r} would have more than {MAX_BYTES >> 20} MiB with this one, "
                     "and may have no more than one message carries; put it with fewer or smaller ones"
