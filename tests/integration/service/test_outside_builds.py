@@ -99,6 +99,8 @@ async def test_an_engine_builds_through_two_orchestrators(
     assert rows(world, await collection_of(world, "r2")) == rows(world, await collection_of(world, "r1"))
     assert await pending(one) == []
     assert await engine(one) is None
+    # Nothing is kept of a build that is over.
+    await soon(lambda: not any(service._keeper._countdowns for service in world.services))
     # It is looked at now and then, and not for each item.
     monkeypatch.setattr(builds, "RENEW_SECONDS", 0.0)
     [(_, refused)] = (await build(other, "red")).items()

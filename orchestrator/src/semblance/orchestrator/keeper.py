@@ -318,7 +318,9 @@ class Keeper:
         else:
             self._said.pop(f"build of {release.release_id}", None)
         mending = self._menders.get(release.collection)
-        rate = mending[1].rate if mending else self._countdowns[release].rate
+        # Where it has just got ready no countdown is begun.
+        rated = mending[1] if mending else self._countdowns.get(release)
+        rate = rated.rate if rated else 0.0
         problem = problem or (mending[1].problem if mending else "")
         if (problem, rate) != (registered.problem, registered.rate):
             await self._ports.registry.note(release.release_id, problem, rate)
