@@ -44,7 +44,8 @@ class ReleaseServiceStub:
     BuildItems: _grpc.StreamStreamMultiCallable[_release_pb2.BuildItemsRequest, _release_pb2.BuildItemsResponse]
     """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
     each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
-    does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
+    does not end the stream. Answers may come in any order. What is in the collection already is answered at once; before
+    the keeper has prepared the release, items wait for that as long as they may, and then fail with UNAVAILABLE. While
     items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine. A release that
     is building with the collection of another one takes none: FAILED_PRECONDITION.
     """
@@ -78,7 +79,8 @@ class ReleaseServiceAsyncStub(ReleaseServiceStub):
     BuildItems: _aio.StreamStreamMultiCallable[_release_pb2.BuildItemsRequest, _release_pb2.BuildItemsResponse]  # type: ignore[assignment]
     """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
     each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
-    does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
+    does not end the stream. Answers may come in any order. What is in the collection already is answered at once; before
+    the keeper has prepared the release, items wait for that as long as they may, and then fail with UNAVAILABLE. While
     items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine. A release that
     is building with the collection of another one takes none: FAILED_PRECONDITION.
     """
@@ -139,7 +141,8 @@ class ReleaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_release_pb2.BuildItemsResponse], _abc.AsyncIterator[_release_pb2.BuildItemsResponse]]:
         """Brings items into the collection of a release that is building, for an outside engine, which calls any orchestrators:
         each request is answered once, when the item is in the collection as the catalogue has it, or with its failure, which
-        does not end the stream. Answers may come in any order. What is in the collection already is answered at once. While
+        does not end the stream. Answers may come in any order. What is in the collection already is answered at once; before
+        the keeper has prepared the release, items wait for that as long as they may, and then fail with UNAVAILABLE. While
         items are sent, and for 30 s after the last one, the keeper leaves the release's items to the engine. A release that
         is building with the collection of another one takes none: FAILED_PRECONDITION.
         """
