@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from semblance.orchestrator.adapters.transport import Mode
+from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.dependency import FAILURES, Dependency
 from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, Overloaded
+from semblance.orchestrator.ports import InferenceServer
 from semblance.orchestrator.release import ModelVersion
 from semblance.orchestrator.replicas import Replica, Replicas
 from semblance.orchestrator.testing import FakeBatch, FakeInferenceServer, example_release
+from semblance.serving import ports
 
 RELEASE = example_release()
+PATIENCE = 10.0
 GONE = DependencyUnavailable("it does not answer")
 
 
@@ -36,8 +41,24 @@ class Server(FakeInferenceServer):
             self.open -= 1
 
 
+class Held(Server):
+    """Answers when its gate is open; `both`: two requests wait there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.both = asyncio.Event(), asyncio.Event()
+        self.waiting = 0
+
+    async def infer(self, model: ModelVersion, batch: NDArray[np.uint8], timeout: float) -> NDArray[np.float32]:
+        self.waiting += 1
+        if self.waiting == 2:
+            self.both.set()
+        await self.gate.wait()
+        return await super().infer(model, batch, timeout)
+
+
 def replicas(
-    *servers: Server, counts: Callable[[ModelVersion], bool] = lambda _: True
+    *servers: InferenceServer, counts: Callable[[ModelVersion], bool] = lambda _: True
 ) -> tuple[Replicas, list[Dependency]]:
     async def probe(timeout: float, failed: bool) -> None: ...
 
@@ -124,13 +145,35 @@ async def test_what_one_fails_at_another_one_does(error: Exception, counts: bool
     with where.batch(RELEASE.embedder, 2) as batch:
         batch.pixels[0], batch.pixels[1] = 10, 200
         answer = await batch.infer(1.0)
-        assert (bad.open, other.open) == (1, 1)
+        assert (bad.open, other.open) == (0, 1)
     assert (bad.open, other.open, last.given) == (0, 0, 0)
     expected = Server()
     with expected.batch(RELEASE.embedder, 2) as alone:
         alone.pixels[0], alone.pixels[1] = 10, 200
         assert (answer == await alone.infer(1.0)).all()
     assert dependencies[0].failed_calls == counts
+
+
+async def test_an_input_that_goes_to_another_server_holds_up_none_that_was_to_go_with_it() -> None:
+    bad = TritonServer(f"127.0.0.1:{ports.free(1)[0]}", Mode.BYTES, slots=0)
+    held = Held()
+    where, [away, _] = replicas(bad, held)
+    held_is_busy = where._replicas[1]
+    held_is_busy.outstanding += 2
+    with where.batch(RELEASE.embedder, 1) as early, where.batch(RELEASE.embedder, 1) as late:
+        for batch in (early, late):
+            batch.pixels[:] = 200
+        answers = [asyncio.ensure_future(early.infer(PATIENCE))]
+        await asyncio.sleep(0)
+        away.unavailable(GONE)
+        answers.append(asyncio.ensure_future(late.infer(PATIENCE)))
+        async with asyncio.timeout(PATIENCE):
+            # Neither has an answer yet.
+            await held.both.wait()
+        held.gate.set()
+        for answer in answers:
+            assert (await answer).shape == (1, 48)
+    await bad.close()
 
 
 async def test_what_all_fail_at_has_the_last_ones_error() -> None:

@@ -47,12 +47,12 @@ class Replicas:
 
     @contextmanager
     def batch(self, model: ModelVersion, rows: int) -> Iterator["RepeatedBatch"]:
-        with ExitStack() as stack:
+        with ExitStack() as leased:
 
             def lease(replica: Replica) -> GuardedBatch:
-                return stack.enter_context(self._lease(replica, model, rows))
+                return leased.enter_context(self._lease(replica, model, rows))
 
-            yield RepeatedBatch(self._next(), lease, self._another)
+            yield RepeatedBatch(self._next(), lease, leased, self._another)
 
     @contextmanager
     def _lease(self, replica: Replica, model: ModelVersion, rows: int) -> Iterator["GuardedBatch"]:
@@ -133,11 +133,13 @@ class RepeatedBatch:
         self,
         first: Replica,
         lease: Callable[[Replica], GuardedBatch],
+        leased: ExitStack,
         another: Callable[[Collection[Replica]], Replica | None],
     ) -> None:
-        """`another` is told who has failed."""
+        """`lease` leaves it to `leased` to end what it gives; `another` is told who has failed."""
         self._replica = first
         self._lease = lease
+        self._leased = leased
         self._another = another
         self._batch = lease(first)
 
@@ -151,11 +153,20 @@ class RepeatedBatch:
         while True:
             try:
                 return await self._batch.infer(deadline.remaining())
-            except (DependencyUnavailable, ContractMismatch):
+            except (DependencyUnavailable, ContractMismatch) as error:
                 failed.add(self._replica)
                 other = self._another(failed)
                 if other is None:
                     raise
-            pixels = self._batch.pixels
-            self._replica, self._batch = other, self._lease(other)
+                self._move(other, error)
+
+    def _move(self, other: Replica, error: Exception) -> None:
+        """Takes the pixels to another server, and ends what was leased of the one that failed before that one infers:
+        where the input was to go with others', those wait for it."""
+        failed, pixels = self._leased.pop_all(), self._batch.pixels
+        try:
+            self._batch = self._lease(other)
             self._batch.pixels[:] = pixels
+        finally:
+            failed.__exit__(type(error), error, error.__traceback__)
+        self._replica = other
