@@ -160,6 +160,7 @@ async def test_what_is_needed_and_what_is_live_is_seen(start: Callable[..., Any]
     )
     assert seen("semblance_service_serving", service="semblance.v1.SearchService") == 1
     assert seen("semblance_transport_inputs_total", server="Triton", way="bytes") == 2
+    assert seen.series("semblance_server_failovers_total") == {("Triton",): 0}
     assert seen("semblance_release_traffic_percent", release="r1", role="active") == 100
     assert seen("semblance_release_problem", release="r1") == 0
     [[collection, *described]] = seen.series("semblance_release_info")

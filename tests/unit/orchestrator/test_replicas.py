@@ -1,8 +1,10 @@
 """Which of several inference servers a request goes to."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import gc
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -11,7 +13,13 @@ from numpy.typing import NDArray
 from semblance.orchestrator.adapters.transport import Mode
 from semblance.orchestrator.adapters.triton import TritonServer
 from semblance.orchestrator.dependency import FAILURES, Dependency
-from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, DependencyUnavailable, Overloaded
+from semblance.orchestrator.errors import (
+    ContractMismatch,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Overloaded,
+    SemblanceError,
+)
 from semblance.orchestrator.ports import InferenceServer
 from semblance.orchestrator.release import ModelVersion
 from semblance.orchestrator.replicas import Replica, Replicas
@@ -176,14 +184,57 @@ async def test_an_input_that_goes_to_another_server_holds_up_none_that_was_to_go
     await bad.close()
 
 
-async def test_what_all_fail_at_has_the_last_ones_error() -> None:
+@pytest.mark.parametrize(
+    ("kinds", "raised"),
+    [
+        ((DependencyUnavailable, DependencyUnavailable), 1),
+        ((DependencyUnavailable, ContractMismatch), 1),
+        ((ContractMismatch, DependencyUnavailable), 0),
+    ],
+)
+async def test_where_all_fail_the_error_that_tells_most_is_raised(
+    kinds: Sequence[type[SemblanceError]], raised: int
+) -> None:
+    errors = [kind(str(number)) for number, kind in enumerate(kinds)]
     servers = [Server(), Server()]
     where, _ = replicas(*servers)
-    for server in servers:
-        server.fail(DependencyUnavailable("it does not answer"))
-    with pytest.raises(DependencyUnavailable, match="it does not answer"):
+    where._replicas[1].outstanding += 1
+    for server, error in zip(servers, errors, strict=True):
+        server.fail(error)
+    with pytest.raises(SemblanceError) as found:
         await infer(where)
+    assert found.value is errors[raised]
+    assert found.value.__cause__ is (errors[0] if raised else None)
     assert [server.given for server in servers] == [1, 1]
+    # Of the second one nobody could be asked.
+    assert where.failovers() == {"Triton 0": 1, "Triton 1": 0}
+
+
+async def test_a_server_that_others_stand_in_for_is_told_of_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    bad, other = Server(), Server()
+    where, _ = replicas(bad, other)
+    where._replicas[1].outstanding += 1
+    for _ in range(FAILURES):
+        bad.fail(DependencyUnavailable("it does not answer"))
+        await infer(where)
+    assert where.failovers() == {"Triton 0": FAILURES, "Triton 1": 0}
+    told = [record.getMessage() for record in caplog.records if record.name.endswith("replicas")]
+    assert told == ["Triton 1 is asked for what Triton 0 failed at, 1 times since the start: it does not answer"]
+
+
+async def test_an_error_that_was_handled_holds_no_pixels() -> None:
+    server = Server()
+    where, _ = replicas(server)
+    server.fail(DependencyUnavailable("it does not answer"))
+    gc.disable()
+    try:
+        with suppress(DependencyUnavailable), where.batch(RELEASE.embedder, 1) as batch:
+            pixels = weakref.ref(batch.pixels)
+            await batch.infer(1.0)
+        del batch
+        assert pixels() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [Overloaded("its queue is full"), DeadlineExceeded("it took too long")])

@@ -311,6 +311,7 @@ class Service:
             statistics=self._statistics,
             admission=self._admission,
             dependencies=self._needs.dependencies,
+            models=self._needs.models,
             servers=self._ports.models,
             threads=self._threads,
             shadows=self._shadows,

@@ -2,7 +2,10 @@
 another one where it fails there."""
 
 import asyncio
+import logging
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,16 +20,39 @@ from semblance.orchestrator.errors import ContractMismatch, DeadlineExceeded, De
 from semblance.orchestrator.ports import Batch, InferenceServer
 from semblance.orchestrator.release import ModelVersion
 
+log = logging.getLogger(__name__)
+
+# Between two lines of the log about what one server failed at and another one was asked for, in seconds.
+TELL_EVERY = 60.0
+
 T = TypeVar("T")
+# By the server's own fault.
+Failure = DependencyUnavailable | ContractMismatch
 
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """`outstanding`: its batches that are not done."""
+    """`outstanding`: its batches that are not done; `failovers`: those, since the process started, that another one was
+    asked for."""
 
     server: InferenceServer
     dependency: Dependency
     outstanding: int = 0
+    failovers: int = 0
+    _tell_at: float = -math.inf
+
+    def fails_over(self, other: "Replica", error: Exception) -> None:
+        """Counts it, and tells the operator now and then: where the other one can, no caller notices anything."""
+        self.failovers += 1
+        if time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + TELL_EVERY
+            log.warning(
+                "%s is asked for what %s failed at, %d times since the start: %s",
+                other.dependency.name,
+                self.dependency.name,
+                self.failovers,
+                error,
+            )
 
 
 class Replicas:
@@ -40,6 +66,10 @@ class Replicas:
     @property
     def available(self) -> bool:
         return any(replica.dependency.available for replica in self._replicas)
+
+    def failovers(self) -> dict[str, int]:
+        """By server, its batches that another one was asked for."""
+        return {replica.dependency.name: replica.failovers for replica in self._replicas}
 
     def check_available(self) -> None:
         """Raises DependencyUnavailable where a call would be in vain."""
@@ -105,6 +135,15 @@ def _idlest(replicas: Sequence[Replica]) -> Replica:
     return min(replicas, key=lambda replica: (replica.outstanding, random.random()))
 
 
+def _telling(errors: Sequence[Failure]) -> Failure:
+    """The one to raise of servers that have failed, in that order: the last one's, caused by the first one's. What a
+    server that answers finds wrong says more than that another one does not answer."""
+    telling = next((each for each in errors if isinstance(each, ContractMismatch)), errors[-1])
+    if telling is not errors[0]:
+        telling.__cause__ = errors[0]
+    return telling
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GuardedBatch:
     """See `ports.Batch`. Without the name of a `model`, its failure says nothing of the server."""
@@ -149,16 +188,21 @@ class RepeatedBatch:
 
     async def infer(self, timeout: float) -> NDArray[np.float32]:
         deadline = Deadline.after(timeout)
-        failed: set[Replica] = set()
-        while True:
-            try:
-                return await self._batch.infer(deadline.remaining())
-            except (DependencyUnavailable, ContractMismatch) as error:
-                failed.add(self._replica)
+        failed: dict[Replica, Failure] = {}
+        try:
+            while True:
+                try:
+                    return await self._batch.infer(deadline.remaining())
+                except (DependencyUnavailable, ContractMismatch) as error:
+                    failed[self._replica] = error
                 other = self._another(failed)
                 if other is None:
-                    raise
-                self._move(other, error)
+                    raise _telling([*failed.values()])
+                self._replica.fails_over(other, failed[self._replica])
+                self._move(other, failed[self._replica])
+        finally:
+            # Each error has a traceback that holds this frame, and with it the pixels.
+            failed.clear()
 
     def _move(self, other: Replica, error: Exception) -> None:
         """Takes the pixels to another server, and ends what was leased of the one that failed before that one infers:

@@ -11,6 +11,7 @@ from semblance.orchestrator.backlog import Backlog
 from semblance.orchestrator.dependency import Dependency
 from semblance.orchestrator.ports import ModelServer
 from semblance.orchestrator.release import LIVE, Registered
+from semblance.orchestrator.replicas import Replicas
 from semblance.orchestrator.shadow import Shadows
 from semblance.orchestrator.statistics import EDGES, Statistics, Total
 from semblance.orchestrator.suspects import Suspects
@@ -28,13 +29,15 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 class Sources:
     """What the values are read from, by a thread of its own: each is copied in one step before it is looked through.
 
-    `servers` are Triton's, `health` whether each gRPC service serves, `keeps` whether this process is the keeper.
+    `models` and `servers` are Triton's, `health` whether each gRPC service serves, `keeps` whether this process is the
+    keeper.
     """
 
     version: str
     statistics: Statistics
     admission: Admission
     dependencies: Iterable[Dependency]
+    models: Replicas
     servers: Mapping[str, ModelServer]
     threads: Threads
     shadows: Shadows
@@ -122,6 +125,12 @@ def _parts(sources: Sources) -> Iterator[Metric]:
             for each in sources.dependencies
             for kind, count in (("call", each.failed_calls), ("probe", each.failed_probes))
         ],
+    )
+    yield _counter(
+        "server_failovers",
+        "Batches of a model that a Triton failed at, and another one was asked for.",
+        ["server"],
+        [((name,), count) for name, count in sources.models.failovers().items()],
     )
     uses = {name: server.transport_use() for name, server in sources.servers.items()}
     yield _counter(
