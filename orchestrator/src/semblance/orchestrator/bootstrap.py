@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -94,11 +94,10 @@ WRITE_MARGIN = 60.0
 async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
     """Connects to nothing yet. Raises SettingsError where a store's address is not one."""
     async with AsyncExitStack() as stack:
-        models = {}
+        models: dict[str, TritonServer] = {}
+        stack.push_async_callback(_close, models.values())
         for url in settings.triton_url.split(","):
-            server = TritonServer(url, Mode(settings.transport), ring_slots(settings))
-            stack.push_async_callback(server.close)
-            models[f"Triton at {url}"] = server
+            models[f"Triton at {url}"] = TritonServer(url, Mode(settings.transport), ring_slots(settings))
         try:
             token = settings.milvus_token.get_secret_value()
             index = MilvusIndex(settings.milvus_uri, token, alone=settings.workers == 1)
@@ -112,6 +111,11 @@ async def real_ports(settings: Settings) -> AsyncIterator[Ports]:
         except ValueError as error:
             raise SettingsError(str(error)) from None
         yield Ports(models, repository, index, metadata, SqlRegistry(database), images, SqlFeedbackStore(database))
+
+
+async def _close(servers: Iterable[TritonServer]) -> None:
+    """All at once: each waits some seconds for a Triton that is silent."""
+    await asyncio.gather(*(server.close() for server in servers))
 
 
 def ring_slots(settings: Settings) -> int:

@@ -38,7 +38,8 @@ class TritonServer:
         self._inference = Inference(self._channel, url, self.transport)
 
     async def close(self) -> None:
-        """Waits for answers that nobody waits for any more, rather than cancel them."""
+        """Waits for answers that nobody waits for any more, rather than cancel them, for five seconds, and as
+        long again at most for Triton to give its shared memory back."""
         await self._inference.requests.rest(OVERDUE_SECONDS)
         await self.transport.close()
         await self._channel.close()
