@@ -30,6 +30,7 @@ from semblance.client import (
 )
 from semblance.client._client import search_protocol
 from semblance.client._exchange import Window
+from semblance.client._translate import MAX_MESSAGE_BYTES
 from semblance.client.testing import FakeSemblance
 from semblance.v1 import search_pb2, search_pb2_grpc
 
@@ -138,19 +139,100 @@ def test_what_was_not_answered_when_the_service_went_is_sent_again(in_flight: in
     assert seen == [request.image for request in requests]
 
 
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Those that were waited for, which takes no time here."""
+    found: list[int] = []
+
+    def none(attempt: int) -> float:
+        found.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr(_exchange, "backoff", none)
+    return found
+
+
 @both
-def test_a_service_that_goes_before_it_answers_anything_is_an_error_after_four_times(asynchronous: bool) -> None:
+def test_a_service_that_goes_before_it_answers_anything_is_an_error_after_four_times(
+    asynchronous: bool, attempts: list[int]
+) -> None:
     seen: list[bytes] = []
 
     def breaking(requests: Any, context: grpc.ServicerContext) -> Iterator[search_pb2.SearchStreamResponse]:
         seen.append(next(requests).image)
-        if len(seen) == 1:
-            yield search_pb2.SearchStreamResponse(request_id="1", response=search_pb2.SearchResponse())
         context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+        yield
 
     with serving(breaking) as target, pytest.raises(UnavailableError, match="going down"):
         gathered(target, [SearchRequest(b"1"), SearchRequest(b"2")], 1, asynchronous)
-    assert seen == [b"1", *[b"2"] * 4]
+    assert seen == [b"1"] * 4
+    assert attempts == [2, 3, 4]
+
+
+@both
+def test_more_than_grpc_keeps_is_sent_again_before_the_first_answer_too(
+    asynchronous: bool, attempts: list[int]
+) -> None:
+    requests = [SearchRequest(bytes([number]) * (MAX_MESSAGE_BYTES // 20)) for number in range(21)]
+    streams = 0
+
+    def breaking(incoming: Any, context: grpc.ServicerContext) -> Iterator[search_pb2.SearchStreamResponse]:
+        nonlocal streams
+        streams += 1
+        if streams == 1:
+            for _ in requests:
+                next(incoming)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+        for request in incoming:
+            yield search_pb2.SearchStreamResponse(
+                request_id=request.request_id, response=search_pb2.SearchResponse(release=str(request.image[0]))
+            )
+
+    with serving(breaking) as target:
+        pairs = gathered(target, requests, len(requests), asynchronous)
+    assert [result.release for _, result in pairs] == [str(number) for number in range(21)]
+    assert attempts == [2]
+
+
+@both
+def test_a_request_that_the_service_dies_of_is_sent_four_times_and_the_others_are_answered(
+    asynchronous: bool, attempts: list[int]
+) -> None:
+    seen: list[bytes] = []
+
+    def dying(requests: Any, context: grpc.ServicerContext) -> Iterator[search_pb2.SearchStreamResponse]:
+        for request in requests:
+            seen.append(request.image)
+            if request.image == b"5":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+            yield answer(request)
+
+    requests = [SearchRequest(str(number).encode()) for number in range(10)]
+    with serving(dying) as target:
+        results = dict(gathered(target, requests, 1, asynchronous))
+    failed = results.pop(requests[5])
+    assert isinstance(failed, UnavailableError)
+    assert "each of the 4 times that it was sent this: going down" in str(failed)
+    assert [result.release.encode() for result in results.values()] == [request.image for request in results]
+    assert len(results) == 9
+    assert seen.count(b"5") == 4
+    assert attempts[:3] == [2, 3, 4]
+
+
+@both
+def test_a_service_that_stays_away_after_it_has_answered_is_an_error(asynchronous: bool, attempts: list[int]) -> None:
+    seen: list[bytes] = []
+
+    def going(requests: Any, context: grpc.ServicerContext) -> Iterator[search_pb2.SearchStreamResponse]:
+        for request in requests:
+            seen.append(request.image)
+            if request.image != b"0":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+            yield answer(request)
+
+    with serving(going) as target, pytest.raises(UnavailableError, match="going down"):
+        gathered(target, [SearchRequest(str(number).encode()) for number in range(10)], 1, asynchronous)
+    assert seen == [b"0", *[b"1"] * 4, b"2"]
 
 
 @both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -18,7 +19,10 @@ from semblance.client import (
     SearchRequest,
     UnavailableError,
 )
+from semblance.client._channel import options
+from semblance.client._retry import backoff
 from semblance.client.testing import FakeSemblance
+from semblance.v1 import catalog_pb2, feedback_pb2, release_pb2, search_pb2
 
 
 def test_an_unavailable_service_is_tried_again(fake: FakeSemblance, client: Client) -> None:
@@ -39,6 +43,30 @@ def test_the_largest_image_is_tried_again_too(fake: FakeSemblance, client: Clien
     with pytest.raises(InvalidImageError):
         client.search(bytes(16 * 2**20))
     assert fake.received["Search"] == 3
+
+
+def test_grpc_itself_retries_no_stream_of_requests() -> None:
+    config = json.loads(str(dict(options("127.0.0.1:1", None))["grpc.service_config"]))
+    without = {
+        (name["service"], name["method"])
+        for each in config["methodConfig"]
+        if "retryPolicy" not in each
+        for name in each["name"]
+    }
+    streams = {
+        (service.full_name, method.name)
+        for module in (catalog_pb2, feedback_pb2, release_pb2, search_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if method.client_streaming
+    }
+    assert len(streams) == 3
+    assert streams <= without
+
+
+def test_attempts_are_as_far_apart_as_grpcs_own() -> None:
+    for attempt, seconds in ((2, 0.1), (3, 0.3), (4, 0.9), (5, 2.0), (100, 2.0)):
+        assert backoff(attempt) == pytest.approx(seconds, rel=0.21)
 
 
 @pytest.mark.parametrize("error", [OverloadedError("busy"), InternalError("defect 1")])

@@ -11,6 +11,7 @@ from typing import TypedDict
 
 import grpc
 
+from semblance.client._retry import POLICY
 from semblance.client._translate import MAX_MESSAGE_BYTES
 
 Metadata = tuple[tuple[str, str], ...]
@@ -49,17 +50,9 @@ IN_FLIGHT = 16
 """Requests sent and not yet answered on one stream. Enough to fill a batch of the models; a client holds
 about as many images in memory."""
 
-_RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 3,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-
 _SERVICE_CONFIG = {
     "methodConfig": [
-        {"name": [{}], "retryPolicy": _RETRY},
+        {"name": [{}], "retryPolicy": POLICY},
         # A second attempt would count nothing of what the first one deleted, or roll back what it rolled back.
         {
             "name": [
@@ -68,6 +61,14 @@ _SERVICE_CONFIG = {
                     {"service": "semblance.v1.ReleaseService", "method": method}
                     for method in ("Create", "Activate", "Rollback", "Retire")
                 ),
+            ]
+        },
+        # `_exchange` does it: gRPC forgets what is larger than its buffer, and does not say how often it sent the rest.
+        {
+            "name": [
+                {"service": "semblance.v1.SearchService", "method": "SearchStream"},
+                {"service": "semblance.v1.CatalogService", "method": "Put"},
+                {"service": "semblance.v1.ReleaseService", "method": "BuildItems"},
             ]
         },
     ]

@@ -1,7 +1,8 @@
 """One bidirectional stream with several requests in flight: at most so many, and given up when it falls silent.
 
-Answers come in any order and are matched to their requests by a key. Where the service becomes unavailable after it has
-answered something, the rest is sent again on another stream; a stream without any answer gRPC itself has tried again.
+Answers come in any order and are matched to their requests by a key. Where the service becomes unavailable, what it has
+not answered is sent again on another stream, after the same waits as gRPC's between the attempts of a call. No request
+is sent more often than a call is made: one that a service dies of shall not be carried from each to the next.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from semblance.client._errors import (
     DeadlineExceededError,
     InternalError,
     SemblanceError,
+    UnavailableError,
     from_rpc_error,
 )
+from semblance.client._retry import ATTEMPTS, backoff
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -35,12 +38,8 @@ CLOSING = 5.0
 SIGNAL_LATENCY = 0.2
 """Seconds that a wait lasts at a time: a signal that comes just before a wait begins is seen when it ends."""
 
-
 UNSAID = "Internal error from Core"
 """What grpc.aio says of a call to which it wrote after it had ended: why it had is lost, and the next one tells."""
-
-ATTEMPTS = 4
-"""Streams in a row, at most, that end in that way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,20 @@ class Protocol(Generic[Request, Answer]):
 
 
 @dataclass(slots=True)
+class Sent(Generic[Request]):
+    """A request, its message, and on how many streams that was sent."""
+
+    request: Request
+    message: Message
+    times: int = 1
+
+
+@dataclass(slots=True)
 class Window(Generic[Request, Answer]):
     """The requests that are sent and not yet answered."""
 
     protocol: Protocol[Request, Answer]
-    _sent: dict[str, tuple[Request, Message]] = field(default_factory=dict)
+    _sent: dict[str, Sent[Request]] = field(default_factory=dict)
     _silent_since: float = 0.0
     # Streams since the last answer.
     _streams: int = 1
@@ -87,7 +95,7 @@ class Window(Generic[Request, Answer]):
     def send(self, key: str, request: Request, message: Message) -> None:
         if not self._sent:
             self._silent_since = time.monotonic()
-        self._sent[key] = request, message
+        self._sent[key] = Sent(request, message)
 
     def receive(self, message: Message) -> tuple[Request, Answer | SemblanceError]:
         """The request that the message answers, and the answer."""
@@ -96,17 +104,31 @@ class Window(Generic[Request, Answer]):
             raise InternalError(f"{self.protocol.target} answered {key!r}, which is not in flight")
         self._silent_since = time.monotonic()
         self._streams = 0
-        request, _ = self._sent.pop(key)
-        return request, answer
+        return self._sent.pop(key).request, answer
 
-    def again(self, error: Any) -> list[Message]:
-        """What is to be sent on another stream after one that an error of gRPC ended; raises it where nothing is."""
-        gone = error.code() is grpc.StatusCode.UNAVAILABLE and not self._streams
-        unsaid = error.code() is grpc.StatusCode.INTERNAL and error.details() == UNSAID and self._streams < ATTEMPTS
-        if not (gone or unsaid):
+    def again(self, error: Any) -> list[tuple[Request, SemblanceError]]:
+        """After an error of gRPC has ended a stream: what was sent often enough, with its error. `messages` are to be
+        sent on another stream, after a `pause`.
+
+        Raises the error where it is of another kind, or as many streams in a row have answered nothing.
+        """
+        unsaid = error.code() is grpc.StatusCode.INTERNAL and error.details() == UNSAID
+        gone = error.code() is grpc.StatusCode.UNAVAILABLE or unsaid
+        if not gone or self._streams >= ATTEMPTS:
             raise from_rpc_error(error, self.protocol.target) from error
         self._streams += 1
-        return [message for _, message in self._sent.values()]
+        given_up = [key for key, sent in self._sent.items() if sent.times >= ATTEMPTS]
+        answered = [(self._sent.pop(key).request, self._unavailable(error)) for key in given_up]
+        for sent in self._sent.values():
+            sent.times += 1
+        return answered
+
+    def messages(self) -> list[Message]:
+        return [sent.message for sent in self._sent.values()]
+
+    def pause(self) -> float:
+        """Seconds before another stream."""
+        return backoff(max(2, self._streams, *(sent.times for sent in self._sent.values())))
 
     def patience(self) -> float:
         """Seconds until an answer is overdue; without end where nothing is in flight."""
@@ -118,6 +140,12 @@ class Window(Generic[Request, Answer]):
         protocol = self.protocol
         return DeadlineExceededError(
             f"{protocol.target} answered none of {len(self)} requests on a stream within {protocol.patience:g} s"
+        )
+
+    def _unavailable(self, error: Any) -> SemblanceError:
+        return UnavailableError(
+            f"{self.protocol.target} became unavailable each of the {ATTEMPTS} times that it was sent this: "
+            f"{error.details()}"
         )
 
     def unanswered(self) -> InternalError:
@@ -141,20 +169,23 @@ def exchange(
     window = Window(protocol)
     stream = _Stream(method)
 
-    def take() -> tuple[Request, Answer | SemblanceError]:
+    def take() -> Iterator[tuple[Request, Answer | SemblanceError]]:
+        """What comes next: an answer, or none where the stream had to be replaced."""
         nonlocal stream
-        while True:
-            try:
-                received = _next(stream.inbox, window.patience())
-            except Empty:
-                raise window.overdue() from None
-            if received is _End:
-                raise window.unanswered()
-            if not isinstance(received, grpc.RpcError):
-                return window.receive(received)
-            unanswered = window.again(received)
-            stream.close()
-            stream = _Stream(method, unanswered)
+        try:
+            received = _next(stream.inbox, window.patience())
+        except Empty:
+            raise window.overdue() from None
+        if received is _End:
+            raise window.unanswered()
+        if not isinstance(received, grpc.RpcError):
+            yield window.receive(received)
+            return
+        given_up = window.again(received)
+        stream.close()
+        time.sleep(window.pause())
+        stream = _Stream(method, window.messages())
+        yield from given_up
 
     try:
         for request in requests:
@@ -164,14 +195,14 @@ def exchange(
                 yield request, error
                 continue
             while not window.admits(key):
-                yield take()
+                yield from take()
             window.send(key, request, message)
             stream.outbox.put(message)
             while window and not stream.inbox.empty():
-                yield take()
+                yield from take()
         while window:
             stream.outbox.put(None)
-            yield take()
+            yield from take()
         stream.outbox.put(None)
         with suppress(Empty):
             _next(stream.inbox, CLOSING)
@@ -242,9 +273,12 @@ async def exchange_async(
                 try:
                     received = stream.reading.result()
                 except grpc.RpcError as error:
-                    unanswered = window.again(error)
+                    given_up = window.again(error)
                     await stream.close()
-                    stream = _AsyncStream(method, [*unanswered, None] if ended else unanswered)
+                    await asyncio.sleep(window.pause())
+                    stream = _AsyncStream(method, [*window.messages(), None] if ended else window.messages())
+                    for pair in given_up:
+                        yield pair
                 else:
                     if received is _End:
                         raise window.unanswered()
