@@ -165,6 +165,17 @@ def test_settings_of_another_program_are_no_run(tmp_path: Path) -> None:
     assert (tmp_path / "work.txt").read_text() == "months of it"
 
 
+def test_what_can_not_be_resumed_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    run, settings = tmp_path / "run", {"seed": 0, "contents": {}}
+    with pytest.raises(TrainingError, match=r"there is no .*settings\.json; leave --resume out"):
+        Run.open(run, settings, resume=True)
+    run.mkdir()
+    # Of a version that kept no contents.
+    (run / "settings.json").write_text('{"seed": 0}')
+    with pytest.raises(TrainingError, match=r"settings\.json is of another version or kind; .* another --output"):
+        Run.open(run, settings, resume=True)
+
+
 @pytest.mark.parametrize("what", ["dataset", "weights"])
 def test_a_run_is_not_resumed_with_other_contents_of_a_path(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
@@ -206,6 +217,38 @@ def test_a_kill_while_a_checkpoint_is_written_costs_an_epoch_and_not_the_run(dat
         (run.folder / checkpoint).write_bytes(b"torn")
     with pytest.raises(TrainingError, match="another --output"):
         detector.train(run, data, recipe, Tuned(1e-5), quiet, quiet)
+
+
+def test_a_kill_while_the_best_checkpoint_is_written_costs_nothing_where_the_last_one_is_as_good(
+    dataset: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    data, recipe = Dataset.read(dataset), Recipe(1, 64, 9, 0)
+    run.folder.mkdir()
+    detector.prepare(str(WEIGHTS), data, run, 0, quiet)
+    records = detector.train(run, data, recipe, Tuned(1e-5), quiet, quiet)
+    last, best = run.folder / detector.LAST, run.folder / detector.BEST
+    whole = best.read_bytes()
+
+    def resumed(*figures: float) -> bool:
+        """Whether it goes on with a whole one, where the epochs had these figures."""
+        run.keep([{**records[0], "epoch": epoch, "mAP50-95": figure} for epoch, figure in enumerate(figures)])
+        detector.train(run, data, recipe, Tuned(1e-5), quiet, quiet)
+        return best.read_bytes() == last.read_bytes()
+
+    for torn in (whole[:100_000], b""):
+        best.write_bytes(torn)
+        assert resumed(-2, -1, records[1]["mAP50-95"])
+        # Killed before the last epoch was recorded.
+        best.write_bytes(torn)
+        assert resumed(-2, -1)
+        # The start is what is kept.
+        best.write_bytes(torn)
+        assert resumed(2, 1)
+        best.write_bytes(torn)
+        with pytest.raises(TrainingError, match=r"best\.pt, can't be read.*another --output"):
+            resumed(0, 2, 1)
+        assert best.read_bytes() == torn
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -289,25 +290,48 @@ def _watch(
 
 
 def _checkpoint(run: Run) -> Path | None:
-    """What to go on from; None where the first epoch has not ended.
+    """What to go on from: the last epoch or, where that is in pieces, the best one; None where the first has not ended.
 
-    Ultralytics writes the last epoch's checkpoint and then the best one's in place, so a kill may leave either in
-    pieces, and not both.
+    Ultralytics writes the last epoch's checkpoint and then the best one's in place, and in that order takes the
+    optimiser out of them at the end, so a kill may leave either in pieces, and not both. The best one is put back where
+    the last epoch is the best, or the start is, and nothing is made of the other.
 
     Raises:
-        TrainingError: there are checkpoints, and none can be read.
+        TrainingError: there are checkpoints, and none can be read, or not the one that is to be kept.
     """
-    there = [path for path in (run.folder / LAST, run.folder / BEST) if path.exists()]
-    for path in there:
-        try:
-            torch.load(path, map_location="cpu", weights_only=False)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-            continue
-        return path
-    # The first epoch's is the first that is written: where that is in pieces, there is no epoch to lose.
-    if there and len(run.records()) > 1:
-        raise TrainingError(f"the checkpoints of {run.folder} can't be read; begin anew with another --output")
-    return None
+    last, kept, records = run.folder / LAST, run.folder / BEST, run.records()
+    checkpoint = _read(last)
+    if checkpoint is None:
+        if _read(kept) is not None:
+            return kept
+        # The first epoch's is the first that is written: where that is in pieces, there is no epoch to lose.
+        if last.exists() and len(records) > 1:
+            raise TrainingError(f"the checkpoints of {run.folder} can't be read; begin anew with another --output")
+        return None
+    if _read(kept) is None:
+        if best(records) and _figure(checkpoint) < max(record["mAP50-95"] for record in records):
+            raise TrainingError(
+                f"the checkpoint of the best epoch, {kept}, can't be read, and the last epoch is not as good; begin "
+                "anew with another --output"
+            )
+        aside = kept.with_name(f".{kept.name}")
+        shutil.copyfile(last, aside)
+        aside.replace(kept)
+    return last
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    """A checkpoint; None where there is none, or not a whole one."""
+    try:
+        checkpoint: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return None
+    return checkpoint
+
+
+def _figure(checkpoint: Mapping[str, Any]) -> float:
+    """The mAP50-95 of a checkpoint's epoch, of which there is no record yet where the run was killed meanwhile."""
+    return float(checkpoint["train_metrics"][METRICS["mAP50-95"]])
 
 
 def _is_going_on(path: Path) -> bool:

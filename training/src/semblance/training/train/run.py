@@ -74,7 +74,14 @@ class Run:
             write(path, json.dumps(settings, indent=2) + "\n")
             return cls(folder)
         if begun is None:
-            raise TrainingError(f"{folder} holds no such run to resume: there is no {path} of one; leave --resume out")
+            raise TrainingError(
+                f"{folder} holds no such run to resume: "
+                + (
+                    f"{path} is of another version or kind; begin anew without --resume, with another --output"
+                    if path.exists()
+                    else f"there is no {path}; leave --resume out"
+                )
+            )
         _refuse_others(folder, begun, settings)
         return cls(folder)
 
