@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from semblance.export import detector as exported
 from semblance.export import manifest
 from semblance.training.dataset.dataset import Dataset, Manifest
 from semblance.training.train import detector, tuning
@@ -217,6 +218,24 @@ def test_a_kill_while_a_checkpoint_is_written_costs_an_epoch_and_not_the_run(dat
         (run.folder / checkpoint).write_bytes(b"torn")
     with pytest.raises(TrainingError, match="another --output"):
         detector.train(run, data, recipe, Tuned(1e-5), quiet, quiet)
+
+
+def test_a_run_that_was_killed_after_its_last_epoch_is_resumed_to_its_end(dataset: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    data, recipe = Dataset.read(dataset), Recipe(1, 64, 9, 0)
+    run.folder.mkdir()
+    detector.prepare(str(WEIGHTS), data, run, 0, quiet)
+
+    def killed(record: dict[str, Any]) -> None:
+        if record["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        detector.train(run, data, recipe, Tuned(1e-5), quiet, killed)
+    records = detector.train(run, data, recipe, Tuned(1e-5), quiet, quiet)
+    assert [record["epoch"] for record in records] == [0, 1]
+    # With the optimiser in it.
+    assert exported.load(str(run.folder / detector.BEST)).class_names == tuple(CLASSES)
 
 
 def test_a_kill_while_the_best_checkpoint_is_written_costs_nothing_where_the_last_one_is_as_good(

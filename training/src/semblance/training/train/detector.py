@@ -150,7 +150,7 @@ def train(
     for record in records:
         on_epoch(record)
     checkpoint = _checkpoint(run)
-    if checkpoint is None or _is_going_on(checkpoint):
+    if checkpoint is None or _is_going_on(checkpoint, recipe):
         model = YOLO(checkpoint or run.folder / START)
         _watch(model, run, records, recipe, report, on_epoch)
         model.train(**_arguments(run, dataset, recipe, tuned), resume=checkpoint is not None)
@@ -334,7 +334,8 @@ def _figure(checkpoint: Mapping[str, Any]) -> float:
     return float(checkpoint["train_metrics"][METRICS["mAP50-95"]])
 
 
-def _is_going_on(path: Path) -> bool:
-    """Whether a checkpoint is of a training that has not ended: at its end Ultralytics takes the optimiser out."""
+def _is_going_on(path: Path, recipe: Recipe) -> bool:
+    """Whether a checkpoint is of a training that has not ended: at its end Ultralytics takes the optimiser out, which a
+    kill after the last epoch may have kept it from."""
     checkpoint: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-    return checkpoint.get("optimizer") is not None
+    return checkpoint.get("optimizer") is not None and checkpoint["epoch"] + 1 < recipe.epochs
