@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import grpc
@@ -23,10 +23,14 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 class Orchestrator:
-    """Takes calls of `Count`, and counts them in `calls`; its health is what `takes_traffic` says."""
+    """Takes calls of `Count`, and counts them in `calls`; its health is what `takes_traffic` says.
 
-    def __init__(self) -> None:
+    `lacks`: it can't answer them for want of something that it needs.
+    """
+
+    def __init__(self, *, knows_traffic: bool = True) -> None:
         self.calls = 0
+        self.lacks = False
         self._health = HealthServicer()
         self._server = grpc.server(ThreadPoolExecutor(8))
         count = grpc.unary_unary_rpc_method_handler(
@@ -37,18 +41,21 @@ class Orchestrator:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         # What does not serve, as searches without Milvus, says so better than its balancer.
         self._health.set("", NOT_SERVING)
-        self.takes_traffic(True)
+        if knows_traffic:
+            self.takes_traffic(True)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
     def takes_traffic(self, it_does: bool) -> None:
         self._health.set("traffic", SERVING if it_does else NOT_SERVING)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._server.stop(None).wait()
 
     def _count(self, request: Any, context: Any) -> catalog_pb2.CountResponse:
         self.calls += 1
+        if self.lacks:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Milvus does not answer")
         return catalog_pb2.CountResponse(items=1)
 
 
@@ -57,7 +64,7 @@ def pair() -> Iterator[tuple[Orchestrator, Orchestrator]]:
     with ExitStack() as stack:
         first, second = Orchestrator(), Orchestrator()
         for each in (first, second):
-            stack.callback(each.stop)
+            stack.callback(each.close)
         yield first, second
 
 
@@ -107,9 +114,27 @@ def test_whoever_takes_no_traffic_gets_none(pair: tuple[Orchestrator, Orchestrat
             gets(client, *pair)
 
 
+def test_one_of_before_there_was_traffic_gets_none() -> None:
+    older, newer = Orchestrator(knows_traffic=False), Orchestrator()
+    with closing(older), closing(newer), Client(target((older, newer))) as client:
+        for _ in range(10):
+            assert client.count().items == 1
+        assert (older.calls, newer.calls) == (0, 10)
+
+
+def test_what_one_alone_lacks_a_call_gets_from_another_one(pair: tuple[Orchestrator, Orchestrator]) -> None:
+    first, _ = pair
+    with Client(target(pair)) as client:
+        gets(client, *pair)
+        first.lacks, first.calls = True, 0
+        for _ in range(10):
+            assert client.count().items == 1
+        assert first.calls > 0
+
+
 def test_nobody_notices_that_one_goes(pair: tuple[Orchestrator, Orchestrator]) -> None:
     first, second = pair
     with Client(target(pair)) as client:
         gets(client, *pair)
-        first.stop()
+        first.close()
         gets(client, second)
